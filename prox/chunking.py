@@ -1,0 +1,71 @@
+"""Splitting documents into chunks that fit the refiner's window (paper, Algorithm 1 in A.4)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prox.program import line_marker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Counter = Callable[[Sequence[str]], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive lines of a document; ``first_line`` is the number of its first line in the document.
+
+    ``skipped`` marks a single line that is longer than the window: it is kept untouched and no refiner sees it.
+    """
+
+    first_line: int
+    text: str
+    skipped: bool = False
+
+
+def number_lines(text: str, first_line: int = 0) -> str:
+    """Puts its number in front of every line, as the refiner reads it: ``[007]The line``."""
+    return "\n".join(line_marker(number) + line for number, line in enumerate(text.split("\n"), first_line))
+
+
+def count_by_words(lines: Sequence[str]) -> list[int]:
+    """Length of each line in white-space words (the paper's short cut, A.4)."""
+    return [len(line.split()) for line in lines]
+
+
+def count_by_tokens(tokenizer: "PreTrainedTokenizerBase") -> Counter:
+    """A counter of tokens that encodes all lines of a document in one batch."""
+
+    def count(lines: Sequence[str]) -> list[int]:
+        encoded = tokenizer(list(lines), add_special_tokens=False, return_attention_mask=False)
+        return [len(ids) + 1 for ids in encoded["input_ids"]]  # one for the line break
+
+    return count
+
+
+def split_into_chunks(text: str, window: int, count: Counter = count_by_words) -> list[Chunk]:
+    """Splits ``text`` at line breaks into chunks of at most ``window`` units each, greedily and without overlap.
+
+    ``count`` gives the length of each line as the refiner reads it, with its number; the default counts words.
+    Joining the chunks' texts with line breaks gives ``text`` back exactly.
+    """
+    if window < 1:
+        raise ValueError(f"window must be at least 1, is {window}")
+    lines = text.split("\n")
+    sizes = count([line_marker(number) + line for number, line in enumerate(lines)])
+    chunks: list[Chunk] = []
+    begin, used = 0, 0
+    for number, size in enumerate(sizes):
+        if used + size <= window:
+            used += size
+            continue
+        if number > begin:
+            chunks.append(Chunk(begin, "\n".join(lines[begin:number])))
+        begin, used = number, size
+        if size > window:
+            chunks.append(Chunk(number, lines[number], skipped=True))
+            begin, used = number + 1, 0
+    if begin < len(lines):
+        chunks.append(Chunk(begin, "\n".join(lines[begin:])))
+    return chunks

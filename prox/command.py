@@ -1,0 +1,176 @@
+"""The command line every stage shares: ``python -m <stage> <verb> --config a.yaml [--config b.yaml] [--key value]``.
+
+A verb is a config dataclass and a function. The driver parses and validates the config, prints the plan for
+``--dry_run true``, skips the verb when its output is committed under the same fingerprint, and commits the output when
+the function returns. Configs stack: later files win, the command line wins over files.
+"""
+
+import dataclasses
+import errno
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from prox import artifact
+from prox.errors import ConfigError, UserError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+log = logging.getLogger("prox")
+
+
+@dataclass
+class CommandConfig:
+    """What every verb's config has. Subclasses add their fields, with a docstring (and unit) under each."""
+
+    output: Path
+    """Folder of the artefact this command writes; committed whole (a `_SUCCESS` file appears last)."""
+    seed: int = 0
+    """Seed of everything random in this step."""
+    dry_run: bool = False
+    """Print the plan (inputs, sizes, estimated cost) and stop."""
+
+    def problems(self) -> list[str]:
+        """Every reason why this config can't work, each with the value and the remedy. Must not change anything."""
+        return []
+
+    def inputs(self) -> list[Path]:
+        """Files and artefacts this step reads; a change in one of them makes the output stale."""
+        return []
+
+    def input_marks(self) -> list[str]:
+        """Anything else the output depends on, as strings (for inputs that are not files)."""
+        return []
+
+    def plan(self) -> dict[str, Any]:
+        """What a dry run prints: cheap to compute, with units in the keys."""
+        return {}
+
+
+# Fields that say how a step runs, not what it produces: changing them must not make finished work stale.
+VOLATILE_FIELDS = frozenset({"output", "dry_run", "workers", "tracking"})
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One subcommand: the config's class, the function as ``"package.module:function"`` (imported only when run)."""
+
+    config: type[CommandConfig]
+    function: str
+    help: str
+
+
+def settings_of(config: CommandConfig) -> dict[str, Any]:
+    """The part of a config that decides the output."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    inputs = {str(path) for path in config.inputs()}
+    # An input's identity is its fingerprint, not the place it lies at.
+    return {
+        name: "<input>" if isinstance(value, Path) and str(value) in inputs else value
+        for name, value in fields.items()
+        if name not in VOLATILE_FIELDS
+    }
+
+
+def build_parser(stage: str, verbs: dict[str, Verb]) -> ArgumentParser:
+    """The stage's parser; exposed so that tests can parse every shipped config through it."""
+    parser = ArgumentParser(prog=f"python -m {stage}", description=importlib.import_module(stage).__doc__)
+    subcommands = parser.add_subcommands(dest="verb")
+    for name, verb in verbs.items():
+        verb_parser = ArgumentParser(description=verb.help)
+        verb_parser.add_argument("--config", action="config", help="YAML file; may be given several times, later wins.")
+        verb_parser.add_class_arguments(verb.config, as_group=False)
+        subcommands.add_subcommand(name, verb_parser, help=verb.help)
+    return parser
+
+
+def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple[str, CommandConfig]:
+    """Parses ``arguments`` to a verb's name and its config; exits with status 2 on an unknown key or a wrong type."""
+    parser = build_parser(stage, verbs)
+    namespace = parser.instantiate_classes(parser.parse_args(list(arguments)))
+    fields = vars(namespace[namespace.verb])
+    fields.pop("config", None)
+    return namespace.verb, verbs[namespace.verb].config(**fields)
+
+
+def configure_logging() -> None:
+    """Plain lines with the time on stderr; libraries speak from warnings on."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+
+
+def print_plan(command: str, config: CommandConfig) -> None:
+    """Prints the plan of a dry run."""
+    print(f"plan of `{command}` (nothing is run)")
+    print(f"  output: {config.output}" + (" (committed)" if artifact.is_committed(config.output) else ""))
+    for path in config.inputs():
+        print(f"  input: {path}")
+    for key, value in config.plan().items():
+        print(f"  {key}: {value}")
+
+
+def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
+    """Validates, plans or skips, else runs the verb and commits its output."""
+    if config.dry_run:
+        print_plan(command, config)
+        return
+    problems = config.problems()
+    if problems:
+        raise ConfigError(problems)
+    mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
+    started = artifact.started_fingerprint(config.output)
+    if started == mark and artifact.is_committed(config.output):
+        log.info("%s: skipped, %s is committed and its config and inputs are unchanged", command, config.output)
+        return
+    if started is not None and started != mark:
+        previous = artifact.set_aside(config.output)
+        log.info("%s: config or inputs changed; the earlier output is now %s", command, previous)
+    elif started is not None:
+        log.info("%s: resuming %s", command, config.output)
+    elif config.output.exists() and any(config.output.iterdir()):
+        raise UserError(
+            f"--output {config.output} holds files that no `python -m {command}` wrote: give an empty or new folder"
+        )
+    config.output.mkdir(parents=True, exist_ok=True)
+    artifact.write_snapshot(config.output, command, config, mark)
+    module, function = verb.function.split(":")
+    begin = time.monotonic()
+    summary = getattr(importlib.import_module(module), function)(config) or {}
+    artifact.commit(config.output, mark, summary)
+    facts = ", ".join(f"{key} {value}" for key, value in summary.items())
+    log.info("%s: done in %.0f s%s", command, time.monotonic() - begin, f" ({facts})" if facts else "")
+
+
+def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb of a stage; returns the exit status (0 done or skipped, 1 failed, 2 unusable config)."""
+    configure_logging()
+    verb_name, config = parse(stage, verbs, sys.argv[1:] if arguments is None else arguments)
+    command = f"{stage} {verb_name}"
+    try:
+        run_verb(command, verbs[verb_name], config)
+    except ConfigError as error:
+        print(f"error: {command}: the config can't work:\n{error}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"error: {command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"error: {command}: no space left for {error.filename or config.output}: free some space or choose another "
+            "--output, then run the same command again; finished parts are kept",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted; the same command resumes it", file=sys.stderr)
+        return 130
+    return 0

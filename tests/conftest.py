@@ -1,0 +1,88 @@
+"""Fixtures every stage's tests share: small real documents, a tiny real tokenizer and a tiny real model."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+PAGES = [
+    "Home | Products | About Us | Contact\nLog in\nPhotosynthesis converts light energy into chemical energy.\n"
+    "It happens in the chloroplasts of plant cells.\nCopyright 2020 Example Inc.",
+    "[![build](https://ci.example/badge.svg)](https://ci.example)\n\n# Parser\n\nA small parser for dates and times.\n"
+    "It reads many formats, and says where a text is wrong.\n\nLicense: MIT",
+    "植物は光合成によって光のエネルギーを化学エネルギーに変える。\nホーム | お問い合わせ\n葉緑体で行われる。",
+    "A river is a natural stream of water that flows towards an ocean, a lake or another river.\r\n"
+    "Rivers are fed by rain, springs and melting snow.\r\n",
+]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The project's root folder."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def pages() -> list[str]:
+    """Four short pages: navigation, Markdown with a badge, Japanese, CRLF."""
+    return list(PAGES)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Llama of about 130,000 parameters with a byte-level BPE tokenizer (context 512)."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(
+        [*PAGES, "keep_doc() drop_doc() remove_lines(line_start=0, line_end=1) keep_chunk()"], trainer
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer.chat_template = "{% for m in messages %}<s>{{m['role']}}\n{{m['content']}}</s>\n{% endfor %}assistant\n"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` skip themselves where there is no CUDA device."""
+    if not any("gpu" in item.keywords for item in items):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
