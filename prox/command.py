@@ -53,6 +53,10 @@ class CommandConfig:
         """What a dry run prints: cheap to compute, with units in the keys."""
         return {}
 
+    def volatile_fields(self) -> frozenset[str]:
+        """Fields that say how the step runs, not what it produces; a change in one leaves finished work valid."""
+        return VOLATILE_FIELDS
+
 
 # Fields that say how a step runs, not what it produces: changing them must not make finished work stale.
 VOLATILE_FIELDS = frozenset({"output", "dry_run", "workers", "tracking"})
@@ -75,7 +79,7 @@ def settings_of(config: CommandConfig) -> dict[str, Any]:
     return {
         name: "<input>" if isinstance(value, Path) and str(value) in inputs else value
         for name, value in fields.items()
-        if name not in VOLATILE_FIELDS
+        if name not in config.volatile_fields()
     }
 
 

@@ -15,12 +15,15 @@ LOG_INTERVAL_SECONDS = 15.0
 
 
 class Progress:
-    """Counts towards ``total`` (None when unknown); use as a context manager and call ``advance``."""
+    """Counts towards ``total`` (None when unknown); use as a context manager and call ``advance``.
 
-    def __init__(self, label: str, total: int | None, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
-        self.count = 0
-        self._bar = tqdm(total=total, desc=label, unit=unit) if sys.stderr.isatty() else None
+    ``initial`` is what an earlier run had done: it counts as done, but not in the rate.
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str, initial: int = 0) -> None:
+        self.label, self.total, self.unit, self.initial = label, total, unit, initial
+        self.count = initial
+        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if sys.stderr.isatty() else None
         self._begin = self._last = time.monotonic()
 
     def __enter__(self) -> "Progress":
@@ -44,7 +47,7 @@ class Progress:
 
     def line(self, seconds: float, note: str = "") -> str:
         """The plain line: done, share, rate, time left."""
-        rate = self.count / seconds if seconds > 0 else 0.0
+        rate = (self.count - self.initial) / seconds if seconds > 0 else 0.0
         parts = [f"{self.label}: {self.count:,}"]
         if self.total:
             parts[0] += f"/{self.total:,} {self.unit} ({self.count / self.total:.0%})"

@@ -1,0 +1,19 @@
+"""``python -m annotation <verb> --config configs/annotation/<verb>.yaml --documents runs/NAME/ingest --output DIR``."""
+
+import sys
+
+from annotation.configs import ProgramConfig, ScoreConfig, SplitConfig
+from prox.command import Verb, main
+
+VERBS: dict[str, Verb] = {
+    "score": Verb(ScoreConfig, "annotation.score:score", "Score seed documents and decide which to keep (Equation 2)."),
+    "program": Verb(
+        ProgramConfig, "annotation.program:program", "Write a cleaning program for every chunk of kept documents."
+    ),
+    "split": Verb(
+        SplitConfig, "annotation.split:split", "Split the annotation into train and valid sets, by document."
+    ),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("annotation", VERBS))

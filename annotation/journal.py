@@ -1,0 +1,130 @@
+"""A request that was answered is never made twice: every batch is on disk before the next one is sent."""
+
+import json
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prox import artifact
+from prox.errors import UserError
+from prox.progress import Progress
+
+Item = TypeVar("Item")
+Row = dict[str, Any]
+
+FILE_NAME = "work.jsonl"
+ASIDE = "aside.jsonl"
+
+
+class Journal:
+    """Append-only JSON lines ``[key, row]``; a line that a kill cut in half is dropped when the file is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        sound = 0
+        if path.is_file():
+            with path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    key, row = json.loads(line)
+                    self.rows[key] = row
+                    sound += len(line)
+            os.truncate(path, sound)
+
+    def append(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """Adds rows and waits until they are on disk."""
+        added = list(rows)
+        with self.path.open("a", encoding="utf-8") as file:
+            for key, row in added:
+                file.write(json.dumps([key, row], ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.update(added)
+
+
+def key_of(*parts: Hashable) -> str:
+    """A journal key."""
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def work_off(
+    folder: Path,
+    items: Iterable[tuple[str, Item]],
+    annotate: Callable[[Sequence[Item]], list[Row]],
+    batch_size: int,
+    progress: Progress,
+    max_failed_share: float,
+) -> list[Row]:
+    """Annotates every item not yet in the folder's journal; returns all rows in the order of ``items``.
+
+    ``annotate`` gives one row an item. Rows with ``failed`` set (no answer from the server) are returned but not
+    written to the journal, so that the next run asks again. Raises ``UserError`` when a whole batch fails, or more than
+    ``max_failed_share`` of all items.
+    """
+    journal = Journal(folder / FILE_NAME)
+    order: list[str] = []
+    failed: dict[str, Row] = {}
+    for batch in _batches(items, batch_size):
+        order += [key for key, _ in batch]
+        waiting = [(key, item) for key, item in batch if key not in journal.rows]
+        rows = annotate([item for _, item in waiting]) if waiting else []
+        answers = list(zip([key for key, _ in waiting], rows, strict=True))
+        journal.append((key, row) for key, row in answers if not row.get("failed"))
+        missed = {key: row for key, row in answers if row.get("failed")}
+        failed.update(missed)
+        if waiting and len(missed) == len(waiting):
+            raise UserError(_failure_message(rows[0], len(missed), len(waiting), "of a batch"))
+        progress.advance(len(batch))
+    if failed and len(failed) > max_failed_share * len(order):
+        raise UserError(_failure_message(next(iter(failed.values())), len(failed), len(order), "in all"))
+    return [journal.rows.get(key) or failed[key] for key in order]
+
+
+def finish(folder: Path, name: str, rows: Sequence[Row]) -> None:
+    """Writes the accepted rows to ``name`` and the others to ``aside.jsonl``, then removes the journal."""
+    write_rows(folder / ASIDE, [row for row in rows if "reason" in row])
+    write_rows(folder / name, [row for row in rows if "reason" not in row])
+    (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes JSON lines atomically."""
+    artifact.write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Reads JSON lines; a missing file or a broken line is a ``UserError`` that names it."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: give the folder of the step that writes it")
+    rows = []
+    # Not splitlines(): a document may hold the other line breaks Unicode knows, unescaped.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}, line {number}: not valid JSON ({error}); run the step that writes it again"
+                ) from None
+    return rows
+
+
+def _batches(items: Iterable[tuple[str, Item]], size: int) -> Iterator[list[tuple[str, Item]]]:
+    batch: list[tuple[str, Item]] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _failure_message(row: Row, failed: int, total: int, scope: str) -> str:
+    return (
+        f"{failed} of {total} items {scope} got no answer ({row['reason']}): check that the server is up, then run the "
+        "same command again; answers that came are kept"
+    )

@@ -1,0 +1,72 @@
+"""Prompts as files: found by name or path, identified by their hash, filled by Jinja2.
+
+A document is a value of the template, never part of it: markup inside a document is not evaluated.
+"""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from prox.errors import UserError
+
+FOLDER = Path(__file__).parent / "prompts"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt file's name, the SHA-256 of its content, and the content."""
+
+    name: str
+    sha256: str
+    text: str
+
+    def fill(self, **values: str) -> str:
+        """The prompt with its placeholders replaced; an unknown placeholder is a ``UserError``."""
+        import jinja2
+
+        try:
+            return _template(self.text).render(**values)
+        except jinja2.UndefinedError as error:
+            raise UserError(f"prompt {self.name}: {error}; it may use {{{{ {' }}, {{ '.join(values)} }}}}") from None
+
+
+@functools.lru_cache(maxsize=16)
+def _template(text: str) -> "jinja2.Template":  # noqa: F821 - imported where it is needed, to start fast
+    import jinja2
+
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(text)
+
+
+def find_prompt(name: str) -> Path | None:
+    """The file of a prompt: a path, else a name in this stage's folder; None when there is none."""
+    for path in (Path(name), FOLDER / name):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_prompt(name: str) -> Prompt:
+    """Reads a prompt file; a missing one is a ``UserError`` that lists those there are."""
+    path = find_prompt(name)
+    if path is None:
+        available = ", ".join(sorted(file.name for file in FOLDER.glob("*.txt")))
+        raise UserError(f"prompt {name!r} does not exist: give a path, or one of {available}")
+    content = path.read_bytes()
+    return Prompt(path.name, hashlib.sha256(content).hexdigest(), content.decode("utf-8"))
+
+
+def prompt_problems(option: str, name: str, placeholder: str) -> list[str]:
+    """Reasons why a prompt can't be used: missing, unreadable, or without its placeholder."""
+    import jinja2
+
+    try:
+        prompt = load_prompt(name)
+        filled = prompt.fill(**{placeholder: "\N{SNOWMAN}"})
+    except UserError as error:
+        return [f"--{option}: {error}"]
+    except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
+        return [f"--{option} {name} can't be read as a prompt: {error}"]
+    if "\N{SNOWMAN}" not in filled:
+        return [f"--{option} {name} never uses {{{{ {placeholder} }}}}: put it where the text belongs"]
+    return []

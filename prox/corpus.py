@@ -1,0 +1,177 @@
+"""Corpora: what can be read as documents, checked before any work starts.
+
+The reading is done by datatrove's readers (``prox/corpus_readers.py``); this module holds the config, its checks and
+the identity of the inputs. It imports no heavy library, so that a finished step is recognised at once.
+"""
+
+import glob as globbing
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datatrove.data import Document
+
+log = logging.getLogger("prox")
+
+Format = Literal["parquet", "jsonl", "warc", "text", "huggingface", "package_pages"]
+
+_COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "parquet": (".parquet",),
+    "jsonl": tuple(stem + end for stem in (".jsonl", ".ndjson", ".json") for end in _COMPRESSIONS),
+    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz", ".warc.wet.gz"),
+    "text": (".txt", ".md", ".rst"),
+}
+
+
+@dataclass
+class CorpusConfig:
+    """Where documents come from."""
+
+    format: Format = "jsonl"
+    """`parquet`, `jsonl` (plain, gz, zst, bz2, xz), `warc` (WARC or WET), `text` (one document a file: .txt,
+    .md, .rst), `huggingface` (a data set of the hub, or a folder of one), or `package_pages` (long descriptions of the
+    Python packages installed in this environment)."""
+    path: str = ""
+    """File, folder, glob pattern or fsspec URL; for `huggingface` the data set's name or folder; for `package_pages`
+    empty."""
+    glob: str = ""
+    """Which files of the folder to read, as a pattern such as `**/*.jsonl.gz`; empty: by the format's file names."""
+    text_column: str = "text"
+    """Column or key with the text."""
+    id_column: str = ""
+    """Column or key with the document's id; empty: `id` where there is one, else a hash of text and position."""
+    metadata_columns: list[str] = field(default_factory=list)
+    """Columns to keep as metadata; empty: all the others."""
+    split: str = "train"
+    """`huggingface` only: the split."""
+    subset: str = ""
+    """`huggingface` only: the configuration's name; empty: the only or default one."""
+    revision: str = ""
+    """`huggingface` only: commit or tag of the data set; empty: the newest, which can change under a finished run."""
+    extract_html: bool = True
+    """`warc` only: turn HTML pages into text with Trafilatura; WET records are text already."""
+    limit: int = -1
+    """Documents to read; -1: all."""
+
+    def problems(self) -> list[str]:
+        """Why this corpus can't be read, each with the value and the remedy; looks at the first file only."""
+        found = []
+        if self.limit == 0 or self.limit < -1:
+            found.append(f"corpus.limit {self.limit}: give a number of documents, or -1 for all")
+        if self.format == "package_pages":
+            if self.path:
+                found.append(
+                    f"corpus.path {self.path}: format package_pages reads this environment; leave the path out"
+                )
+            return found
+        if not self.path:
+            return [*found, f"corpus.path is not set: format {self.format} needs a {_wanted(self.format)}"]
+        if self.format == "huggingface" or is_remote(self.path):
+            return found
+        return found + self._problems_of_files()
+
+    def _problems_of_files(self) -> list[str]:
+        if not globbing.has_magic(self.path) and not Path(self.path).exists():
+            return [f"corpus.path {self.path} does not exist: correct it (file, folder, glob pattern or URL)"]
+        files = local_files(self)
+        if not files:
+            wanted = self.glob or ", ".join(SUFFIXES[self.format])
+            return [
+                f"corpus.path {self.path} holds no file for format {self.format} ({wanted}): "
+                "correct corpus.path or corpus.format, or name the files with corpus.glob"
+            ]
+        if self.format not in ("parquet", "jsonl"):
+            return []
+        from prox.corpus_readers import first_columns
+
+        columns, fault = first_columns(self.format, files[0])
+        if fault:
+            return [f"corpus.path: {files[0]} can't be read as {self.format} ({fault}): replace or remove the file"]
+        asked = {"text_column": self.text_column, "id_column": self.id_column}
+        asked |= {f"metadata_columns[{index}]": name for index, name in enumerate(self.metadata_columns)}
+        return [
+            f"corpus.{option} {name!r} is not in {files[0]}, which has: {', '.join(columns)}"
+            for option, name in asked.items()
+            if name and name not in columns
+        ]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that became no document: where it stood, why, and its text (cut) as far as it could be read."""
+
+    position: str
+    reason: str
+    text: str = ""
+
+
+def _wanted(format: str) -> str:
+    return "data set name or folder" if format == "huggingface" else "file, folder, glob pattern or URL"
+
+
+def is_remote(path: str) -> bool:
+    """True for an fsspec URL such as ``s3://bucket/folder``."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local_files(config: CorpusConfig) -> list[Path]:
+    """The local files a config names, sorted, so that every machine reads them in the same order."""
+    path = config.path.removeprefix("file://")
+    if globbing.has_magic(path) and not Path(path).exists():
+        return sorted(Path(name) for name in globbing.glob(path, recursive=True) if Path(name).is_file())
+    folder = Path(path)
+    if folder.is_file():
+        return [folder]
+    if config.glob:
+        return sorted(file for file in folder.glob(config.glob) if file.is_file())
+    suffixes = SUFFIXES[config.format]
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name.endswith(suffixes))
+
+
+def corpus_inputs(config: CorpusConfig) -> list[Path]:
+    """Local files the corpus is read from, for fingerprints."""
+    if config.format == "package_pages" or is_remote(config.path) or not config.path:
+        return []
+    if config.format == "huggingface":
+        return [Path(config.path)] if Path(config.path).exists() else []
+    return local_files(config)
+
+
+def corpus_marks(config: CorpusConfig) -> list[str]:
+    """What identifies a corpus that is not local files: package versions, hub name and revision, URL."""
+    if config.format == "package_pages":
+        from prox.package_pages import installed_packages
+
+        return [f"{name}=={package.version}" for name, package in installed_packages()]
+    if config.format == "huggingface":
+        return [config.path, config.subset, config.split, config.revision]
+    return [config.path] if is_remote(config.path) else []
+
+
+def open_corpus(config: CorpusConfig, on_reject: Callable[[Reject], None] | None = None) -> "Iterator[Document]":
+    """Documents of a corpus in a fixed order, with stable ids (not necessarily unique: a source can repeat its own).
+
+    A record that is no document goes to ``on_reject``; without one they are counted and logged. Invalid UTF-8 in a
+    text file is replaced, and the document says so in ``metadata["invalid_utf8"]``. A file that can't be read to its
+    end is a ``UserError`` naming it.
+    """
+    from prox.corpus_readers import read_corpus
+
+    if on_reject is not None:
+        yield from read_corpus(config, on_reject)
+        return
+    rejects = 0
+
+    def count(reject: Reject) -> None:
+        nonlocal rejects
+        rejects += 1
+        if rejects == 1:
+            log.warning("first record of %s left out, at %s: %s", config.path, reject.position, reject.reason)
+
+    yield from read_corpus(config, count)
+    if rejects:
+        log.warning("%d records of %s were left out", rejects, config.path or config.format)

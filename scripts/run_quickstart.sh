@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# All five stages on one machine, CPU or GPU, without any download: scripts/run_quickstart.sh
+#
+#   SCALE=nano|pico    nano is the quickstart; pico is the same chain in a few minutes, for tests (default: nano)
+#   RUN=runs/<name>    where everything goes (default: runs/quickstart)
+#   CORPUS=...         another corpus config (default: configs/corpora/package_pages.yaml)
+#   ANNOTATOR=...      another annotator config, e.g. a file that names your OpenAI-compatible server
+#                      (default: configs/annotation/stand_in.yaml, the rule-based stand-in)
+#
+# Finished steps are skipped on a rerun; an interrupted one goes on where it stopped.
+set -euo pipefail
+# shellcheck source=scripts/lib/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
+"$ROOT/scripts/setup.sh"
+
+SCALE=${SCALE:-nano}
+RUN=$(realpath -m "${RUN:-$ROOT/runs/quickstart}")
+CORPUS=$(realpath -m "${CORPUS:-$ROOT/configs/corpora/package_pages.yaml}")
+ANNOTATOR=$(realpath -m "${ANNOTATOR:-$ROOT/configs/annotation/stand_in.yaml}")
+start_recipe quickstart
+
+REFINEMENT=$RUN/refinement ANNOTATION=$RUN/annotation ADAPTATION=$RUN/adaptation
+PRETRAINING=$RUN/pretraining EVALUATION=$RUN/evaluation
+
+# The corpus in units, and the clean text that no stage but the evaluation reads.
+step refinement ingest --config "$CORPUS" --output "$REFINEMENT/ingest"
+step evaluation yardstick --output "$EVALUATION/yardstick"
+
+# The base of the refiners: a small model pre-trained on the raw corpus.
+step pretraining tokenizer --documents "$REFINEMENT/ingest" --output "$PRETRAINING/tokenizer"
+tokenize_arm raw "$REFINEMENT/ingest"
+step pretraining train:base --tokens "$PRETRAINING/raw/tokens" --output "$PRETRAINING/base/train"
+step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$PRETRAINING/tokenizer" \
+    --output "$PRETRAINING/base/export"
+
+# Seed data, and a refiner for each stage.
+step annotation score --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" --output "$ANNOTATION/score"
+step annotation program --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" \
+    --scores "$ANNOTATION/score" --tokenizer "$PRETRAINING/tokenizer" --output "$ANNOTATION/program"
+step annotation split --documents "$REFINEMENT/ingest" --scores "$ANNOTATION/score" \
+    --programs "$ANNOTATION/program" --output "$ANNOTATION/split"
+make_refiner document "$ANNOTATION/split" "$PRETRAINING/base/export"
+make_refiner chunk "$ANNOTATION/split" "$PRETRAINING/base/export"
+
+# The corpus refined, and the rule baseline.
+step refinement document --documents "$REFINEMENT/ingest" \
+    --refiner.checkpoint "$ADAPTATION/document/refiner" --output "$REFINEMENT/document"
+step refinement chunk --documents "$REFINEMENT/document" \
+    --refiner.checkpoint "$ADAPTATION/chunk/refiner" --output "$REFINEMENT/chunk"
+step refinement rules --documents "$REFINEMENT/ingest" --output "$REFINEMENT/rules"
+step refinement stats --tokenizer "$PRETRAINING/tokenizer" --output "$REFINEMENT/stats" \
+    --arms.raw "$REFINEMENT/ingest" --arms.rules "$REFINEMENT/rules" \
+    --arms.prox-d "$REFINEMENT/document" --arms.prox-d+c "$REFINEMENT/chunk"
+
+# One model an arm, on equal numbers of tokens.
+tokenize_arm rules "$REFINEMENT/rules"
+tokenize_arm prox-d "$REFINEMENT/document"
+tokenize_arm prox-d+c "$REFINEMENT/chunk"
+MODELS=()
+for arm in raw rules prox-d prox-d+c; do
+    pretrain_arm "$arm"
+    MODELS+=("--models.$arm" "$PRETRAINING/$arm/export")
+done
+
+# The models measured, and the table.
+step evaluation bits_per_byte --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
+    --output "$EVALUATION/bits_per_byte"
+step evaluation choice --harness lm_eval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" --output "$EVALUATION/lm_eval"
+step evaluation choice --harness lighteval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
+    --output "$EVALUATION/lighteval"
+step evaluation table --results "$EVALUATION" --statistics "$REFINEMENT/stats" --output "$EVALUATION/table"
+cp "$EVALUATION/table/table.md" "$EVALUATION/table.md"
+cat "$EVALUATION/table.md"
+finish_recipe table "$EVALUATION/table.md"

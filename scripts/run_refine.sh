@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Refines your own files: scripts/run_refine.sh --input PATH --output DIR [options]
+#
+#   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst), WARC/WET, text files
+#   --output DIR               where everything goes; the refined corpus is DIR/chunk/documents/*.parquet
+#   --document_refiner MODEL   folder or hub name of the document refiner (default: the quickstart's)
+#   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default: the quickstart's)
+#   --text_column NAME         column or key that holds the text (default: text)
+#   --engine local|vllm        what runs the refiners (default: local)
+#   --workers N                processes that refine units side by side (default: 1)
+#
+# A rerun skips what is finished; an interrupted run goes on where it stopped.
+set -euo pipefail
+# shellcheck source=scripts/lib/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
+
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
+
+INPUT="" OUTPUT="" TEXT_COLUMN=text ENGINE=local WORKERS=1
+QUICKSTART=$ROOT/runs/quickstart/adaptation
+DOCUMENT_REFINER="" CHUNK_REFINER=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --input | --output | --document_refiner | --chunk_refiner | --text_column | --engine | --workers)
+            [ $# -ge 2 ] || fail "$1 needs a value"
+            declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
+            shift 2
+            ;;
+        *) fail "unknown option '$1'" ;;
+    esac
+done
+[ -n "$INPUT" ] || fail "--input is missing"
+[ -n "$OUTPUT" ] || fail "--output is missing"
+
+# The scale decides window and prompt lengths: the quickstart's refiners have a short context.
+SCALE=paper
+if [ -z "$DOCUMENT_REFINER$CHUNK_REFINER" ]; then
+    SCALE=nano
+    [ -f "$QUICKSTART/chunk/refiner/_SUCCESS" ] \
+        || fail "no refiner is given and the quickstart has made none yet: run scripts/run_quickstart.sh first, or name
+--document_refiner and --chunk_refiner (for example gair-prox/web-doc-refining-lm and gair-prox/web-chunk-refining-lm)"
+fi
+DOCUMENT_REFINER=${DOCUMENT_REFINER:-$QUICKSTART/document/refiner}
+CHUNK_REFINER=${CHUNK_REFINER:-$QUICKSTART/chunk/refiner}
+"$ROOT/scripts/setup.sh"
+
+# Commands run in the repository, paths are meant from where the user stands.
+case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
+RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
+for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
+    if [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
+done
+start_recipe refine
+
+step refinement ingest --corpus.format auto --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
+    --output "$RUN/ingest"
+step refinement document --documents "$RUN/ingest" --refiner.checkpoint "$DOCUMENT_REFINER" \
+    --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/document"
+step refinement chunk --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \
+    --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/chunk"
+finish_recipe "refined corpus" "$RUN/chunk/documents"

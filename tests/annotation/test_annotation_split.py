@@ -1,0 +1,140 @@
+"""The three verbs with the stand-in, through the shipped configs: determinism, split, balance, card."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from annotation import journal, seeds
+from annotation.__main__ import VERBS
+from annotation.annotators import STAND_IN
+from annotation.configs import SplitConfig
+from annotation.split import split
+from prox.command import main, parse
+from prox.executor import execute
+from prox.program import parse_program
+
+
+def configs(repository: Path, verb: str) -> list[str]:
+    return [
+        "--config",
+        str(repository / f"configs/annotation/{verb}.yaml"),
+        "--config",
+        str(repository / f"configs/scales/nano/annotation_{verb}.yaml"),
+    ]
+
+
+@pytest.fixture
+def annotated(make_documents, corpus, tmp_path, repository) -> dict[str, Path]:
+    """Documents, scores and programs, made by the command line at nano scale (windows in words)."""
+    paths = {"documents": make_documents(corpus), "scores": tmp_path / "scores", "programs": tmp_path / "programs"}
+    score = ["score", *configs(repository, "score"), "--documents", str(paths["documents"])]
+    program = ["program", *configs(repository, "program"), "--documents", str(paths["documents"]), "--window", "60"]
+    assert main("annotation", VERBS, [*score, "--output", str(paths["scores"])]) == 0
+    program += ["--scores", str(paths["scores"]), "--output", str(paths["programs"])]
+    assert main("annotation", VERBS, program) == 0
+    return paths
+
+
+def run_split(annotated: dict[str, Path], output: Path, **options) -> dict:
+    output.mkdir()
+    split(SplitConfig(output=output, **annotated, **options))
+    return {path.stem: journal.read_rows(path) for path in sorted(output.glob("*.jsonl"))}
+
+
+def test_shipped_configs_parse(repository) -> None:
+    for verb, class_ in ((verb, entry.config) for verb, entry in VERBS.items()):
+        paper = configs(repository, verb)[:2]
+        assert isinstance(parse("annotation", VERBS, [verb, *paper, "--output", "x"])[1], class_)
+        assert isinstance(parse("annotation", VERBS, [verb, *configs(repository, verb), "--output", "x"])[1], class_)
+
+
+def test_all_problems_are_reported_at_once(tmp_path, capsys) -> None:
+    arguments = ["score", "--output", str(tmp_path / "o"), "--documents", str(tmp_path / "none"), "--batch_size", "0"]
+    assert main("annotation", VERBS, [*arguments, "--prompts.edu", str(tmp_path / "no.txt")]) == 2
+    message = capsys.readouterr().err
+    for part in ("none does not exist", "--batch_size is 0", "engine.base_url ''", "no.txt"):
+        assert part in message
+    assert not (tmp_path / "o").exists()
+
+
+def test_dry_run_plans_requests(make_documents, corpus, tmp_path, capsys, repository) -> None:
+    arguments = ["score", "--output", str(tmp_path / "o"), "--documents", str(make_documents(corpus))]
+    assert main("annotation", VERBS, [*arguments, "--num_documents", "10", "--dry_run", "true"]) == 0
+    plan = capsys.readouterr().out
+    assert "documents: 10 of 60" in plan
+    assert "requests: 20" in plan
+
+
+def test_stand_in_is_named_everywhere(annotated, tmp_path, caplog) -> None:
+    for name in ("scores/scores.jsonl", "programs/programs.jsonl"):
+        rows = journal.read_rows(tmp_path / name)
+        assert rows
+        assert all(row["annotator"] == STAND_IN and row["model"] is None for row in rows)
+    run_split(annotated, tmp_path / "split")
+    assert STAND_IN in (tmp_path / "split" / "card.md").read_text()
+    assert json.loads((tmp_path / "split" / "card.json").read_text())["annotator"] == STAND_IN
+
+
+def test_same_seed_same_bytes(annotated, tmp_path, repository) -> None:
+    first = run_split(annotated, tmp_path / "a", seed=3)
+    assert run_split(annotated, tmp_path / "b", seed=3) == first
+    assert run_split(annotated, tmp_path / "c", seed=4) != first
+    again = ["score", *configs(repository, "score"), "--documents", str(annotated["documents"])]
+    assert main("annotation", VERBS, [*again, "--output", str(tmp_path / "again"), "--batch_size", "7"]) == 0
+    scores = (annotated["scores"] / "scores.jsonl").read_bytes()
+    assert (tmp_path / "again" / "scores.jsonl").read_bytes() == scores
+
+
+def test_no_page_is_on_both_sides(annotated, tmp_path) -> None:
+    sets = run_split(annotated, tmp_path / "split", valid_share=0.3)
+    train = {row["id"] for name in ("document_train", "chunk_train") for row in sets[name]}
+    valid = {row["id"] for name in ("document_valid", "chunk_valid") for row in sets[name]}
+    assert train
+    assert valid
+    assert not train & valid
+    train_texts = {row["text"] for row in sets["document_train"]}
+    assert not train_texts & {row["text"] for row in sets["document_valid"]}
+
+
+def test_copies_under_other_ids_are_left_out(make_documents, corpus, tmp_path, repository) -> None:
+    texts = {**corpus, **{f"copy-{key}": text for key, text in corpus.items()}}
+    documents = make_documents(texts)
+    for verb, extra in (("score", []), ("program", ["--scores", str(tmp_path / "score"), "--window", "60"])):
+        arguments = [verb, *configs(repository, verb), "--documents", str(documents), *extra]
+        assert main("annotation", VERBS, [*arguments, "--output", str(tmp_path / verb)]) == 0
+    paths = {"documents": documents, "scores": tmp_path / "score", "programs": tmp_path / "program"}
+    sets = run_split(paths, tmp_path / "split")
+    ids = {row["id"] for rows in sets.values() for row in rows}
+    assert len(ids) == len(corpus)
+    assert not any(key.startswith("copy-") for key in ids)
+
+
+def test_programs_run_on_their_chunks(annotated, tmp_path) -> None:
+    sets = run_split(annotated, tmp_path / "split")
+    chunks = sets["chunk_train"] + sets["chunk_valid"]
+    assert {tuple(sorted(row)) for row in chunks} == {("first_line", "id", "program", "text")}
+    executions = [execute(parse_program(row["program"]), row["text"], row["first_line"]) for row in chunks]
+    assert {call.status for execution in executions for call in execution.calls} <= {"applied", "kept"}
+    assert {execution.verdict for execution in executions} >= {"edited", "unchanged"}
+    assert not any("badge" in execution.text or "MIT license" in execution.text for execution in executions)
+
+
+def test_balance_and_num_valid(annotated, tmp_path) -> None:
+    sets = run_split(annotated, tmp_path / "s", num_valid=9, document_balance="balanced", chunk_balance="balanced")
+    assert len(sets["document_valid"]) == 9
+    for name, keep in (("document_train", "keep_doc()"), ("chunk_train", "keep_chunk()")):
+        kept = sum(row["program"] == keep for row in sets[name])
+        assert 2 * kept == len(sets[name]) > 0
+
+
+def test_growing_the_corpus_moves_no_page_to_the_other_side() -> None:
+    ranks = {key: seeds.random_rank(0, "valid", key) for key in map(str, range(1000))}
+    assert 60 < sum(rank < 0.1 * 2**64 for rank in ranks.values()) < 140
+    assert seeds.draw(map(str, range(1000)), 50, 0, "x") < seeds.draw(map(str, range(1000)), 80, 0, "x")
+
+
+def test_nano_and_paper_differ_in_configs_only(repository) -> None:
+    paper = yaml.safe_load((repository / "configs/annotation/score.yaml").read_text())
+    assert (paper["num_documents"], paper["annotator"]["model"]) == (51000, "meta-llama/Meta-Llama-3-70B-Instruct")

@@ -1,0 +1,148 @@
+"""The command line: stacked configs, faults named all at once, skipping, resuming, setting aside."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from prox import artifact, command
+from prox.errors import UserError
+
+CALLS: list["CopyConfig"] = []
+
+
+@dataclass
+class Part:
+    """A nested group."""
+
+    size: int = 1
+    """How many, in pieces."""
+
+
+@dataclass
+class CopyConfig(command.CommandConfig):
+    """Copies a file."""
+
+    source: Path | None = None
+    """File to copy."""
+    part: Part = field(default_factory=Part)
+    """The group."""
+    fail: str = ""
+    """How to fail."""
+
+    def problems(self) -> list[str]:
+        found = [] if self.source and self.source.exists() else [f"--source {self.source} does not exist: give a file"]
+        return found + ([f"--part.size is {self.part.size}: it must be positive"] if self.part.size < 1 else [])
+
+    def inputs(self) -> list[Path]:
+        return [self.source] if self.source else []
+
+
+def copy(config: CopyConfig) -> dict[str, int]:
+    CALLS.append(config)
+    if config.fail == "user":
+        raise UserError("the value 7 is wrong: use 8")
+    if config.fail == "disk":
+        raise OSError(errno.ENOSPC, "No space left on device", "x.parquet")
+    (config.output / "copy").write_text(config.source.read_text())
+    return {"files": 1}
+
+
+VERBS = {"copy": command.Verb(CopyConfig, f"{__name__}:copy", "Copy a file.")}
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    CALLS.clear()
+    (tmp_path / "in.txt").write_text("hello")
+
+    def call(*options: str) -> int:
+        arguments = ["copy", "--output", str(tmp_path / "out"), "--source", str(tmp_path / "in.txt"), *options]
+        sys.modules.setdefault("teststage", sys.modules[__name__])
+        return command.main("teststage", VERBS, arguments)
+
+    return call
+
+
+def test_later_configs_and_the_command_line_win(run, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\npart:\n  size: 2\n")
+    (tmp_path / "b.yaml").write_text("seed: 2\n")
+    assert run("--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")) == 0
+    assert (CALLS[0].seed, CALLS[0].part.size) == (2, 2)
+    snapshot = (tmp_path / "out/config.yaml").read_text()
+    assert "size: 2" in snapshot
+    assert "torch" in snapshot
+
+
+@pytest.mark.parametrize("option", [["--colour", "red"], ["--seed", "one"], ["--config", "absent.yaml"]])
+def test_unknown_keys_and_wrong_types_name_the_key(run, option: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        run(*option)
+    assert exit_info.value.code == 2
+    assert option[-1] in capsys.readouterr().err
+
+
+def test_every_problem_is_reported_at_once_before_any_work(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("--source", "absent.txt", "--part.size", "0") == 2
+    message = capsys.readouterr().err
+    assert "absent.txt" in message
+    assert "part.size is 0" in message
+    assert not CALLS
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_work_is_skipped_until_config_or_input_change(run, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run() == 0
+    assert len(CALLS) == 1
+    assert run("--part.size", "3") == 0
+    assert len(CALLS) == 2
+    assert artifact.is_committed(tmp_path / "out.previous")
+    (tmp_path / "in.txt").write_text("hello, world")
+    assert run("--part.size", "3") == 0
+    assert (tmp_path / "out/copy").read_text() == "hello, world"
+
+
+@pytest.mark.parametrize(("fail", "words"), [("user", "the value 7 is wrong: use 8"), ("disk", "no space left")])
+def test_failures_are_one_clear_line_and_commit_nothing(
+    run, tmp_path: Path, fail: str, words: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("--fail", fail) == 1
+    assert words in capsys.readouterr().err
+    assert not artifact.is_committed(tmp_path / "out")
+    # The output is resumed, not refused, when the cause is mended.
+    assert run() == 0
+
+
+def test_someone_elses_folder_is_left_alone(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("years of work")
+    assert run() == 1
+    assert "thesis" not in capsys.readouterr().out
+    assert (tmp_path / "out/thesis.tex").exists()
+
+
+def test_a_dry_run_plans_and_writes_nothing(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("--dry_run", "true") == 0
+    assert "in.txt" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_mark_of_success_holds_the_summary(run, tmp_path: Path) -> None:
+    run()
+    assert json.loads((tmp_path / "out/_SUCCESS").read_text())["summary"] == {"files": 1}
+
+
+def test_a_command_line_starts_without_heavy_imports(repository: Path) -> None:
+    heavy = ("torch", "transformers", "datatrove", "pandas", "litgpt", "datasets")
+    code = "import sys, importlib\n" + "".join(
+        f"importlib.import_module('{stage}.__main__')\n"
+        for stage in ("annotation", "adaptation", "refinement", "pretraining", "evaluation")
+    )
+    code += f"print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)
+    assert done.stdout.strip() == "[]"
