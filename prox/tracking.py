@@ -31,7 +31,7 @@ class TrackingConfig:
     project: str = "prox"
     """W&B project."""
     group: str = ""
-    """W&B group: the name of the run (`runs/<name>`) that this step belongs to. Empty: the name of the folder that holds the output."""
+    """W&B group: the name of the run that this step belongs to. Empty: the folder that holds the output."""
     name: str = ""
     """W&B run name. Empty: the output folder's name."""
 
@@ -104,7 +104,9 @@ def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
             settings=quiet,
         )
     except Exception as error:  # whatever W&B's process, disk or network does, the training is worth more
-        log.warning("W&B is off for this run (%s: %s); metrics are in %s", type(error).__name__, error, output / METRICS)
+        log.warning(
+            "W&B is off for this run (%s: %s); metrics are in %s", type(error).__name__, error, output / METRICS
+        )
         return NullMirror()
 
 

@@ -67,7 +67,9 @@ def test_every_verb_has_its_paper_settings() -> None:
 
 def test_configs_name_no_folder_of_a_run() -> None:
     for file in CONFIGS.rglob("*.yaml"):
-        assert "runs/" not in file.read_text(encoding="utf-8"), f"{file}: paths are given on the command line"
+        assert "runs/" not in str(yaml.safe_load(file.read_text(encoding="utf-8"))), (
+            f"{file}: paths are given on the command line"
+        )
 
 
 def test_recipes_ask_for_configs_that_exist_and_commands_that_parse(tmp_path: Path) -> None:

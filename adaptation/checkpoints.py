@@ -1,0 +1,70 @@
+"""Checkpoints of a training run on disk: which are complete, which can be resumed, what is needed to use one."""
+
+import shutil
+from pathlib import Path
+
+from prox import artifact, dialogue
+from prox.errors import UserError
+
+STATE_FILE = "trainer_state.json"
+OPTIMIZER_FILE = "optimizer.pt"
+# Written by the trainer for resuming only; removed when the run is over.
+RESUME_FILES = (OPTIMIZER_FILE, "scheduler.pt", "rng_state*.pth", "training_args.bin")
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Where the trainer puts the checkpoint of an optimizer step."""
+    return folder / f"checkpoint-{step}"
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders by step, complete or not."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def is_readable(checkpoint: Path) -> bool:
+    """True when the checkpoint was written to its end and the header of every weights file can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = sorted(checkpoint.glob("*.safetensors"))
+    if not weights or not (checkpoint / STATE_FILE).is_file() or not (checkpoint / dialogue.FILE_NAME).is_file():
+        return False
+    try:
+        artifact.read_json(checkpoint / STATE_FILE)
+        for file in weights:
+            with safe_open(file, framework="np") as tensors:
+                tensors.keys()
+    except (SafetensorError, OSError, UserError):
+        return False
+    return True
+
+
+def remove_incomplete(folder: Path) -> Path | None:
+    """Removes what a killed run left half-written; returns the newest checkpoint, None when there is none.
+
+    Where the newest can't be resumed, as its optimizer state is missing, all are removed: training starts over rather
+    than go on from another state than the undisturbed run's.
+    """
+    complete = []
+    for checkpoint in list_checkpoints(folder):
+        if is_readable(checkpoint):
+            complete.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    if complete and not (complete[-1] / OPTIMIZER_FILE).is_file():
+        for checkpoint in complete:
+            shutil.rmtree(checkpoint)
+        return None
+    return complete[-1] if complete else None
+
+
+def strip_resume_files(folder: Path) -> None:
+    """Leaves of a finished run's folder only the checkpoints, and of those only what using one takes."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    for checkpoint in list_checkpoints(folder):
+        for pattern in RESUME_FILES:
+            for file in checkpoint.glob(pattern):
+                file.unlink()

@@ -1,0 +1,222 @@
+"""Configs of the adaptation verbs. Imports nothing heavy: a skipped step must start at once."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from prox import artifact
+from prox.command import CommandConfig
+from prox.dialogue import Dialogue
+from prox.engines import EngineConfig
+
+Task = Literal["document", "chunk"]
+SPLITS = ("train", "valid")
+REPORT = "report.json"
+
+
+def split_file(examples: Path, task: Task, split: str) -> Path:
+    """An annotation split's file: ``document_train.jsonl``, ``chunk_valid.jsonl``, ..."""
+    return examples / f"{task}_{split}.jsonl"
+
+
+def as_inputs(*values: Path | str | None) -> list[Path]:
+    """Those of ``values`` that lie on this disk; a hub name is a setting, not an input file."""
+    return [Path(value) for value in values if value and Path(value).exists()]
+
+
+def base_problems(base: str) -> list[str]:
+    """Problems with a base model given as a folder or a hub name."""
+    if not base:
+        return ["--base is not set: give the Hugging Face folder of the base model (pretraining export), or a hub name"]
+    if Path(base).is_dir():
+        found = artifact.require(Path(base), "base", "pretraining export")
+        if not found and not (Path(base) / "config.json").is_file():
+            found.append(f"--base {base} holds no config.json: give a Hugging Face model folder (pretraining export)")
+        return found
+    if base.startswith(("/", ".")) or base.count("/") > 1:
+        return [f"--base {base} does not exist: run pretraining export first, or correct the path"]
+    return []
+
+
+def at_least(value: float, minimum: float, name: str) -> list[str]:
+    """The problem of a number below its minimum, if it is."""
+    return [] if value >= minimum else [f"{name} is {value}: it must be at least {minimum}"]
+
+
+@dataclass
+class ExportConfig(CommandConfig):
+    """Config of `adaptation export`."""
+
+    examples: Path | None = None
+    """Artefact of `annotation split`."""
+    task: Task = "chunk"
+    """Which refiner the files are for: `document` or `chunk`."""
+    base: str = ""
+    """Base model whose tokenizer counts and cuts: Hugging Face folder or hub name."""
+    dialogue: Dialogue = field(default_factory=Dialogue)
+    """How the refiner is asked and in which style it answers; stored beside every checkpoint trained on the files."""
+    context: int | None = None
+    """Longest training sequence, prompt and answer, in tokens; unset takes the base model's own."""
+    max_new_tokens: int = 256
+    """Room for the answer, in tokens with its EOS; the prompt gets the rest of the context."""
+
+    def problems(self) -> list[str]:
+        found = artifact.require(self.examples, "examples", "annotation split") + base_problems(self.base)
+        found += at_least(self.max_new_tokens, 1, "max_new_tokens")
+        if self.context is not None and self.context <= self.max_new_tokens:
+            found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
+        if not found and self.examples is not None:
+            missing = [path for path in self._files() if not path.is_file()]
+            found += [f"--examples lacks {path}: run annotation split first" for path in missing]
+        return found
+
+    def _files(self) -> list[Path]:
+        return [split_file(self.examples, self.task, split) for split in SPLITS] if self.examples else []
+
+    def inputs(self) -> list[Path]:
+        return as_inputs(self.examples, self.base)
+
+    def plan(self) -> dict[str, Any]:
+        sizes = {path.name: path.stat().st_size for path in self._files() if path.is_file()}
+        return {"task": self.task, "answer_style": self.dialogue.style, "bytes_to_read": sizes}
+
+
+@dataclass
+class TrainConfig(CommandConfig):
+    """Config of `adaptation train`."""
+
+    data: Path | None = None
+    """Artefact of `adaptation export`."""
+    base: str = ""
+    """Base model to fine-tune: Hugging Face folder or hub name, with the tokenizer the export was made with."""
+    learning_rate: float = 1e-5
+    """Peak learning rate of the cosine schedule."""
+    min_learning_rate: float = 1e-6
+    """Learning rate at the end of the cosine schedule."""
+    num_epochs: int = 4
+    """Passes over the training examples; one checkpoint each."""
+    global_batch_size: int = 64
+    """Examples an optimizer step, over all devices and accumulation steps."""
+    micro_batch_size: int = 8
+    """Examples a forward pass on one device."""
+    warmup_ratio: float = 0.03
+    """Share of the optimizer steps in which the learning rate rises linearly."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradient norm above which gradients are scaled down."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of the computation: `auto` is bfloat16 on CUDA and float32 on CPU; weights stay float32."""
+    group_by_length: bool = True
+    """Put examples of like length into one batch, which saves padding."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice to hold fewer of them: less memory, about a third slower."""
+    devices: int = 1
+    """Processes on this machine, one a GPU, that share each batch (data parallel)."""
+    log_every: int = 10
+    """Optimizer steps between two lines of `metrics.jsonl`."""
+
+    def problems(self) -> list[str]:
+        found = artifact.require(self.data, "data", "adaptation export") + base_problems(self.base)
+        if not found and self.data is not None and not (self.data / REPORT).is_file():
+            found.append(f"--data {self.data} has no {REPORT}: give the folder that adaptation export writes")
+        for name in ("num_epochs", "global_batch_size", "micro_batch_size", "devices", "log_every"):
+            found += at_least(getattr(self, name), 1, name)
+        if not found and self.global_batch_size % (self.micro_batch_size * self.devices):
+            found.append(
+                f"global_batch_size {self.global_batch_size} is no multiple of micro_batch_size x devices "
+                f"({self.micro_batch_size} x {self.devices}): change one of them"
+            )
+        if not 0 <= self.min_learning_rate <= self.learning_rate:
+            found.append(
+                f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"
+            )
+        if not 0 <= self.warmup_ratio < 1:
+            found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return as_inputs(self.data, self.base)
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Forward passes an optimizer step on each device."""
+        return self.global_batch_size // (self.micro_batch_size * self.devices)
+
+    def num_steps(self, num_examples: int) -> int:
+        """Optimizer steps of the whole run (an epoch's last step may hold fewer examples)."""
+        batches = math.ceil(num_examples / (self.micro_batch_size * self.devices))
+        return math.ceil(batches / self.accumulation_steps) * self.num_epochs
+
+    def plan(self) -> dict[str, Any]:
+        if self.data is None or not (self.data / REPORT).is_file():
+            return {"steps": "unknown: the export is not there yet"}
+        train = json.loads((self.data / REPORT).read_text(encoding="utf-8"))["splits"]["train"]
+        return {
+            "training_examples": train["num_examples"],
+            "training_tokens": train["num_tokens"] * self.num_epochs,
+            "optimizer_steps": self.num_steps(train["num_examples"]),
+        }
+
+
+@dataclass
+class ValidateConfig(CommandConfig):
+    """Config of `adaptation validate`."""
+
+    checkpoints: Path | None = None
+    """Artefact of `adaptation train`; every checkpoint of it is scored."""
+    checkpoint: str = ""
+    """Instead of `checkpoints`, one refiner: Hugging Face folder or hub name."""
+    examples: Path | None = None
+    """Artefact of `annotation split`; its valid split is the reference."""
+    task: Task = "chunk"
+    """Which programs are scored: `document` (Equations 3 and 4) or `chunk` (Equations 5 to 7)."""
+    dialogue: Dialogue = field(default_factory=Dialogue)
+    """Used only where the checkpoint brings no `dialogue.json` of its own."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """What runs the checkpoints."""
+    max_new_tokens: int = 256
+    """Room for the answer, in tokens; the prompt gets the rest of the context."""
+    keep_threshold: float = 0.5
+    """A document is predicted as kept from this probability of `keep_doc()` on."""
+    max_examples: int | None = None
+    """Score only the first so many examples; unset scores all."""
+
+    def problems(self) -> list[str]:
+        found = artifact.require(self.examples, "examples", "annotation split") + self.engine.problems()
+        if bool(self.checkpoint) == (self.checkpoints is not None):
+            found.append("give either --checkpoints (an adaptation train artefact) or --checkpoint (one refiner)")
+        elif self.checkpoints is not None:
+            found += artifact.require(self.checkpoints, "checkpoints", "adaptation train")
+        if self.engine.kind == "server":
+            found.append("engine.kind is server: scores need token ids and probabilities, use local or vllm")
+        found += at_least(self.max_new_tokens, 1, "max_new_tokens")
+        if self.max_examples is not None:
+            found += at_least(self.max_examples, 1, "max_examples")
+        if not 0 < self.keep_threshold < 1:
+            found.append(f"keep_threshold is {self.keep_threshold}: it must lie between 0 and 1")
+        if not found and self.examples is not None and not split_file(self.examples, self.task, "valid").is_file():
+            found.append(f"--examples has no {self.task}_valid.jsonl: run annotation split first")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return as_inputs(self.checkpoints, self.checkpoint, self.examples)
+
+
+@dataclass
+class SelectConfig(CommandConfig):
+    """Config of `adaptation select`."""
+
+    metrics: Path | None = None
+    """Artefact of `adaptation validate`."""
+
+    def problems(self) -> list[str]:
+        found = artifact.require(self.metrics, "metrics", "adaptation validate")
+        if not found and self.metrics is not None and not (self.metrics / "metrics.json").is_file():
+            found.append(f"--metrics {self.metrics} has no metrics.json: give the folder adaptation validate writes")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return as_inputs(self.metrics)

@@ -1,0 +1,71 @@
+"""The annotated examples that the stage reads, and their prompts and answers as a refiner sees them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptation.configs import Task
+from prox.chunking import Chunk, number_lines
+from prox.dialogue import Dialogue
+from prox.errors import UserError
+from prox.program import Program, Style, parse_program
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document, or a chunk whose first line has the number ``first_line`` in its document, and its program."""
+
+    id: str
+    text: str
+    program: str
+    first_line: int = 0
+
+    def prompt(self, task: Task, dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> str:
+        """The refiner's prompt, cut to ``max_tokens``."""
+        if task == "document":
+            return dialogue.document_text(self.text, tokenizer, max_tokens)
+        return dialogue.chunk_text(Chunk(self.first_line, self.text), tokenizer, max_tokens)
+
+    def is_cut(self, task: Task, prompt: str) -> bool:
+        """True when ``prompt`` lacks the end of this example's text."""
+        body = self.text if task == "document" else number_lines(self.text, self.first_line)
+        return body not in prompt
+
+    @property
+    def reference(self) -> Program:
+        """The annotated program; split files are written in the `calls` style."""
+        return parse_program(self.program)
+
+
+def answer_style(task: Task, dialogue: Dialogue) -> Style:
+    """Document programs are always written as calls; the dialogue's style is about chunk programs."""
+    return "calls" if task == "document" else dialogue.style
+
+
+def read_examples(path: Path, limit: int | None = None) -> Iterator[Example]:
+    """Examples of a split file in order, the first ``limit`` of them; a line that is none is a ``UserError``."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if limit is not None and number >= limit:
+                return
+            yield _example(line, f"{path} line {number + 1}")
+
+
+def _example(line: str, place: str) -> Example:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        example = Example(row["id"], row["text"], row["program"], row.get("first_line", 0))
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise UserError(f"{place} is no JSON object ({error}): run annotation split again") from None
+    except KeyError as error:
+        raise UserError(f"{place} has no field {error}: an example has id, text and program") from None
+    if not all(isinstance(value, str) for value in (example.id, example.text, example.program)):
+        raise UserError(f"{place}: id, text and program must be strings")
+    if type(example.first_line) is not int or example.first_line < 0:
+        raise UserError(f"{place}: first_line {example.first_line!r} must be a whole number from 0 on")
+    return example

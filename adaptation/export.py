@@ -1,0 +1,155 @@
+"""`adaptation export`: annotated examples -> fine-tuning files for LLaMA-Factory (ShareGPT).
+
+The human turn holds the whole prompt as inference renders it, system text included, and the `system` column is empty:
+LLaMA-Factory then adds nothing of its own, and the training tokens are the inference tokens.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptation.configs import REPORT, SPLITS, ExportConfig, Task, split_file
+from adaptation.examples import Example, answer_style, read_examples
+from prox import artifact
+from prox.dialogue import Dialogue
+from prox.errors import UserError
+from prox.program import render_program
+from prox.progress import track
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def export_examples(config: ExportConfig) -> dict[str, Any]:
+    """Writes `train.jsonl`, `valid.jsonl`, `dataset_info.json`, `dialogue.json` and `report.json`."""
+    if config.examples is None:
+        raise UserError("--examples is not set")
+    tokenizer, context = load_base(config)
+    room = context - config.max_new_tokens
+    writer = ExampleWriter(config.task, config.dialogue, tokenizer, room, config.max_new_tokens)
+    splits = {
+        split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
+        for split in SPLITS
+    }
+    if not splits["train"]["num_examples"]:
+        raise UserError(
+            f"no training example is left of {split_file(config.examples, config.task, 'train')}: "
+            f"{splits['train']['dropped'] or 'the file is empty'}"
+        )
+    artifact.write_json(config.output / "dataset_info.json", dataset_info())
+    config.dialogue.save(config.output)
+    card = config.examples / "card.json"
+    if card.is_file():
+        shutil.copyfile(card, config.output / card.name)
+    report = {
+        "task": config.task,
+        "base": config.base,
+        "tokenizer": tokenizer_mark(tokenizer),
+        "context": context,
+        "max_new_tokens": config.max_new_tokens,
+        "splits": splits,
+    }
+    artifact.write_json(config.output / REPORT, report)
+    train = splits["train"]
+    return {
+        "training_examples": train["num_examples"],
+        "training_tokens": train["num_tokens"],
+        "dropped": sum(train["dropped"].values()),
+        "prompts_cut": train["num_prompts_cut"],
+    }
+
+
+def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
+    """The base's tokenizer, and the longest training sequence in tokens."""
+    from transformers import AutoConfig
+
+    from prox.engines.local import load_tokenizer
+
+    tokenizer = load_tokenizer(config.base)
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"base {config.base!r}: its tokenizer has no EOS token, without which no answer can end")
+    available = AutoConfig.from_pretrained(config.base).max_position_embeddings
+    context = config.context or available
+    if context > available:
+        raise UserError(f"context {context} exceeds the {available} positions of base {config.base!r}: lower it")
+    if context <= config.max_new_tokens:
+        raise UserError(
+            f"base {config.base!r} has a context of {context}, which max_new_tokens {config.max_new_tokens} fills: "
+            "lower max_new_tokens"
+        )
+    return tokenizer, context
+
+
+def tokenizer_mark(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Identifies a tokenizer by what it does, wherever it was loaded from (16 hex digits)."""
+    content = [sorted(tokenizer.get_vocab().items()), tokenizer.bos_token_id, tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def dataset_info() -> dict[str, Any]:
+    """LLaMA-Factory's description of the two files."""
+    return {
+        split: {
+            "file_name": f"{split}.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "conversations", "system": "system"},
+        }
+        for split in SPLITS
+    }
+
+
+@dataclass
+class ExampleWriter:
+    """Renders examples and counts what it leaves out."""
+
+    task: Task
+    dialogue: Dialogue
+    tokenizer: "PreTrainedTokenizerBase"
+    max_prompt_tokens: int
+    max_new_tokens: int
+    dropped: Counter[str] = field(default_factory=Counter)
+    num_prompts_cut: int = 0
+    num_tokens: int = 0
+
+    def write(self, source: Path, target: Path) -> dict[str, Any]:
+        """Writes one split; returns its counts. ``dropped`` counts examples left out, by reason."""
+        self.dropped, self.num_prompts_cut, self.num_tokens = Counter(), 0, 0
+        written = 0
+        with target.open("w", encoding="utf-8") as lines:
+            for example in track(read_examples(source), f"exporting {source.name}", None, "examples"):
+                row = self.row(example)
+                if row is not None:
+                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    written += 1
+        return {
+            "num_examples": written,
+            "num_tokens": self.num_tokens,
+            "num_prompts_cut": self.num_prompts_cut,
+            "dropped": dict(sorted(self.dropped.items())),
+        }
+
+    def row(self, example: Example) -> dict[str, Any] | None:
+        """One ShareGPT record; None for an example that can't be taught, whose reason is counted."""
+        program = example.reference
+        if program.faults or not program.operations:
+            self.dropped["unreadable_program"] += 1
+            return None
+        answer = render_program(program.operations, answer_style(self.task, self.dialogue))
+        num_answer_tokens = len(self.tokenizer.encode(answer, add_special_tokens=False)) + 1
+        if num_answer_tokens > self.max_new_tokens:
+            self.dropped["answer_too_long"] += 1
+            return None
+        prompt = example.prompt(self.task, self.dialogue, self.tokenizer, self.max_prompt_tokens)
+        if example.is_cut(self.task, prompt):
+            # A document is judged by its beginning, at inference too; a chunk's program may name a line cut off.
+            if self.task == "chunk":
+                self.dropped["prompt_too_long"] += 1
+                return None
+            self.num_prompts_cut += 1
+        self.num_tokens += len(self.dialogue.encode(prompt, self.tokenizer)) + num_answer_tokens
+        turns = [{"from": "human", "value": prompt}, {"from": "gpt", "value": answer}]
+        return {"id": example.id, "conversations": turns, "system": ""}

@@ -1,0 +1,69 @@
+"""Runs LLaMA-Factory in a process of its own: ``python -m adaptation.launcher RUN.json`` (or under torchrun).
+
+``adaptation train`` starts it and holds the other end of its standard input: when that closes, `train` is gone, killed
+perhaps, and this process ends too, so that a rerun never meets an orphan writing the same files.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from adaptation.export import tokenizer_mark
+from adaptation.factory import TEMPLATE, register_template, without_torchaudio
+from prox import artifact
+from prox.dialogue import Dialogue, load_dialogue
+from prox.errors import UserError
+
+
+def end_with_parent() -> None:
+    """Ends this process as soon as its standard input closes."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):  # unbuffered: a buffer's lock would be in the way of a normal exit
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def number_format(precision: str) -> dict[str, bool]:
+    """LLaMA-Factory's arguments for the device found and the precision asked for."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
+        raise UserError("precision is bf16, which this GPU doesn't support: use fp32")
+    use_bf16 = precision == "bf16" or (precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    return {"bf16": use_bf16, "fp16": False, "use_cpu": not cuda}
+
+
+def check_tokenizer(base: str, mark: str) -> None:
+    """Refuses a base whose tokenizer isn't the one the examples were cut and counted with."""
+    from transformers import AutoTokenizer
+
+    found = tokenizer_mark(AutoTokenizer.from_pretrained(base))
+    if found != mark:
+        raise UserError(
+            f"base {base!r} has another tokenizer ({found}) than the one the data was exported with ({mark}): "
+            "run adaptation export with this base"
+        )
+
+
+def run(plan: dict[str, Any]) -> None:
+    """Registers the template and trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
+    from adaptation.recorder import Recorder
+
+    check_tokenizer(plan["arguments"]["model_name_or_path"], plan["tokenizer"])
+    dialogue = load_dialogue(plan["arguments"]["dataset_dir"], Dialogue())
+    register_template(dialogue)
+    with without_torchaudio():
+        from llamafactory.train.tuner import run_exp
+    arguments = {**plan["arguments"], **number_format(plan["precision"]), "template": TEMPLATE}
+    run_exp(args=arguments, callbacks=[Recorder(Path(plan["metrics"]), dialogue)])
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    run(artifact.read_json(Path(sys.argv[1])))

@@ -1,0 +1,37 @@
+"""Trainer callback: the loss curve, and the mark that a checkpoint is complete. Imported by the launcher only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from adaptation.checkpoints import OPTIMIZER_FILE, checkpoint_folder, list_checkpoints
+from prox.artifact import write_atomically
+from prox.dialogue import Dialogue
+
+
+class Recorder(TrainerCallback):
+    """Keeps ``metrics.jsonl`` in step with the trainer's own history, which a resumed run restores."""
+
+    def __init__(self, metrics: Path, dialogue: Dialogue) -> None:
+        self.metrics, self.dialogue = metrics, dialogue
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            rows = [json.dumps(_row(entry)) + "\n" for entry in state.log_history if "loss" in entry]
+            write_atomically(self.metrics, "".join(rows))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        folder = checkpoint_folder(Path(args.output_dir), state.global_step)
+        # The dialogue is the last file of a checkpoint: where it lies, everything before it was written.
+        self.dialogue.save(folder)
+        for earlier in list_checkpoints(Path(args.output_dir)):
+            if earlier != folder:
+                (earlier / OPTIMIZER_FILE).unlink(missing_ok=True)  # twice the model's size; only the newest resumes
+
+
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("step", "epoch", "loss", "learning_rate", "grad_norm") if name in entry}

@@ -1,0 +1,101 @@
+"""`adaptation select`: the checkpoint with the highest F1 becomes a Hugging Face folder of its own."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from adaptation.checkpoints import RESUME_FILES, STATE_FILE
+from adaptation.configs import SelectConfig
+from prox import artifact
+from prox.errors import UserError
+
+log = logging.getLogger("prox")
+
+CARD = "README.md"
+
+
+def select_best(config: SelectConfig) -> dict[str, Any]:
+    """Copies weights, tokenizer and `dialogue.json` of the best checkpoint into the output, and writes its card."""
+    if config.metrics is None:
+        raise UserError("--metrics is not set")
+    metrics = artifact.read_json(config.metrics / "metrics.json")
+    best = best_checkpoint(metrics["checkpoints"])
+    source = Path(best["checkpoint"])
+    if not source.is_dir():
+        raise UserError(
+            f"checkpoint {best['checkpoint']!r} of {config.metrics} is no folder here: run select where validate ran"
+        )
+    copy_checkpoint(source, config.output)
+    artifact.write_atomically(config.output / CARD, model_card(metrics, best))
+    return {"selected": best["name"], "f1": f"{best['f1']:.4f}"}
+
+
+def best_checkpoint(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """The highest F1; of equals the earliest, which was trained least."""
+    return max(scores, key=lambda row: row["f1"])
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copies what using a checkpoint takes; the trainer's own state stays behind."""
+    left = {path for pattern in (*RESUME_FILES, STATE_FILE) for path in source.glob(pattern)}
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path not in left:
+            shutil.copyfile(path, target / path.name)
+
+
+def model_card(metrics: dict[str, Any], best: dict[str, Any]) -> str:
+    """The card in Markdown: what it is, made from what, scored how."""
+    training = metrics["training"] or {}
+    task = metrics["task"]
+    answers = "keep or drop a document" if task == "document" else "clean a chunk of a document, line by line"
+    lines = [
+        f"# ProX refiner: {task} stage",
+        "",
+        f"A small causal language model that writes programs to {answers} "
+        '(after "Programming Every Example", Zhou et al., 2024). Its prompt is described by `dialogue.json`.',
+        "",
+        "## Made from",
+        "",
+        f"- Base model: `{training.get('base', 'not recorded')}`",
+        f"- Fine-tuning: {_training_line(training)}",
+        f"- Examples: `{metrics['examples']}`",
+        f"- Annotator: {(metrics['annotation'] or {}).get('annotator', 'not recorded')}",
+        "",
+        f"## Scores on the valid split ({best['num_examples']} examples)",
+        "",
+        *_score_table(metrics["checkpoints"], best),
+        "",
+        *_baseline_lines(best),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _training_line(training: dict[str, Any]) -> str:
+    if not training:
+        return "not recorded"
+    settings = ", ".join(f"{name} {value}" for name, value in training["settings"].items())
+    return (
+        f"full parameters with LLaMA-Factory, {training['num_examples']:,} examples, {training['num_steps']:,} steps, "
+        f"{training['num_tokens']:,} tokens ({settings})"
+    )
+
+
+def _score_table(scores: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
+    names = [
+        name
+        for name in ("f1", "precision", "recall", "accuracy", "f1_macro_documents", "share_unparsable")
+        if name in best
+    ]
+    rows = ["| checkpoint | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for row in scores:
+        mark = " (this one)" if row is best else ""
+        rows.append(f"| {row['name']}{mark} | " + " | ".join(f"{row[name]:.4f}" for name in names) + " |")
+    return rows
+
+
+def _baseline_lines(best: dict[str, Any]) -> list[str]:
+    return [
+        f"- Without a model, `{name}`: F1 {scores['f1']:.4f}, accuracy {scores['accuracy']:.4f}"
+        for name, scores in best["baselines"].items()
+    ]

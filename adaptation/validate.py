@@ -1,0 +1,194 @@
+"""`adaptation validate`: how well checkpoints write the valid split's programs (paper, A.3)."""
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptation.checkpoints import list_checkpoints
+from adaptation.configs import Task, ValidateConfig, split_file
+from adaptation.examples import Example, answer_style, read_examples
+from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
+from adaptation.train import CHECKPOINTS, TRAINING
+from prox import artifact
+from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
+from prox.dialogue import load_dialogue
+from prox.engines import Engine, load_engine
+from prox.errors import UserError
+from prox.program import DropDoc, KeepDoc, parse_program
+from prox.progress import Progress
+
+log = logging.getLogger("prox")
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.jsonl"
+BATCHES_AT_ONCE = 8  # enough to sort by length in, few enough to show progress
+
+Prediction = dict[str, Any]
+
+
+def validate(config: ValidateConfig) -> dict[str, Any]:
+    """Writes `<checkpoint>/metrics.json` and `predictions.jsonl` for each, and all metrics in `metrics.json`."""
+    if config.examples is None:
+        raise UserError("--examples is not set")
+    source = split_file(config.examples, config.task, "valid")
+    examples = list(read_examples(source, config.max_examples))
+    if not examples:
+        raise UserError(f"{source} holds no example: annotate more documents or raise the share of the valid split")
+    scores = []
+    for name, checkpoint in checkpoints_to_score(config):
+        folder = config.output / name
+        # Each checkpoint is scored whole: its metrics are written last, and a rerun takes them as they are.
+        if not (folder / METRICS).is_file():
+            folder.mkdir(exist_ok=True)
+            artifact.write_json(folder / METRICS, score_checkpoint(config, checkpoint, examples, folder))
+        metrics = artifact.read_json(folder / METRICS)
+        log.info("adaptation validate: %s", one_line(config.task, name, metrics))
+        scores.append({"name": name, "checkpoint": checkpoint, **metrics})
+    artifact.write_json(config.output / METRICS, collect(config, scores))
+    best = max(scores, key=lambda row: row["f1"])
+    return {"checkpoints": len(scores), "best_f1": f"{best['f1']:.4f} ({best['name']})"}
+
+
+def checkpoints_to_score(config: ValidateConfig) -> list[tuple[str, str]]:
+    """(name, folder or hub name) of every checkpoint asked for."""
+    if config.checkpoints is None:
+        return [("checkpoint", config.checkpoint)]
+    found = list_checkpoints(config.checkpoints / CHECKPOINTS)
+    if not found:
+        raise UserError(f"{config.checkpoints} holds no checkpoints: run adaptation train again")
+    return [(path.name, str(path)) for path in found]
+
+
+def score_checkpoint(
+    config: ValidateConfig, checkpoint: str, examples: Sequence[Example], folder: Path
+) -> dict[str, Any]:
+    """Predicts every example's program, writes the predictions and returns the metrics."""
+    engine = load_engine(config.engine, checkpoint)
+    limit = engine.max_context - config.max_new_tokens
+    if limit < 1:
+        raise UserError(
+            f"max_new_tokens {config.max_new_tokens} leaves no room for a prompt in the context of {checkpoint} "
+            f"({engine.max_context} tokens): lower it"
+        )
+    predict = predict_documents if config.task == "document" else predict_chunks
+    step = functools.partial(predict, config, engine, checkpoint, limit)
+    predictions = in_slices(step, examples, BATCHES_AT_ONCE * config.engine.batch_size, f"scoring {folder.name}")
+    lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions]
+    artifact.write_atomically(folder / PREDICTIONS, "".join(lines))
+    if config.task == "document":
+        return document_scores(predictions)
+    return chunk_scores(examples, predictions)
+
+
+def in_slices(
+    predict: Callable[[Sequence[Example]], list[Prediction]], examples: Sequence[Example], size: int, label: str
+) -> list[Prediction]:
+    """Predictions for all examples, ``size`` at a time, with progress."""
+    predictions: list[Prediction] = []
+    with Progress(label, len(examples), "examples") as progress:
+        for begin in range(0, len(examples), size):
+            part = examples[begin : begin + size]
+            predictions += predict(part)
+            progress.advance(len(part))
+    return predictions
+
+
+def predict_documents(
+    config: ValidateConfig, engine: Engine, checkpoint: str, limit: int, examples: Sequence[Example]
+) -> list[Prediction]:
+    """Keep or drop, from the next-token probabilities, as the refinement stage decides."""
+    dialogue = load_dialogue(checkpoint, config.dialogue)
+    probabilities = keep_probability(engine, dialogue, [example.text for example in examples], limit)
+    return [
+        {
+            "id": example.id,
+            "first_line": 0,
+            "reference": example.program,
+            "predicted": KEEP_ANSWER if p_keep >= config.keep_threshold else DROP_ANSWER,
+            "p_keep": p_keep,
+        }
+        for example, p_keep in zip(examples, probabilities, strict=True)
+    ]
+
+
+def predict_chunks(
+    config: ValidateConfig, engine: Engine, checkpoint: str, limit: int, examples: Sequence[Example]
+) -> list[Prediction]:
+    """Programs decoded greedily; ``style`` says how to read the prediction (the reference is written as calls)."""
+    dialogue = load_dialogue(checkpoint, config.dialogue)
+    prompts = [example.prompt("chunk", dialogue, engine.tokenizer, limit) for example in examples]
+    ids = [dialogue.encode(prompt, engine.tokenizer) for prompt in prompts]
+    answers = engine.generate(ids, config.max_new_tokens)
+    return [
+        {
+            "id": example.id,
+            "first_line": example.first_line,
+            "reference": example.program,
+            "predicted": answer.text,
+            "style": answer_style("chunk", dialogue),
+            "num_tokens": answer.num_tokens,
+            "finish_reason": answer.finish_reason,
+            "prompt_cut": example.is_cut("chunk", prompt),
+        }
+        for example, prompt, answer in zip(examples, prompts, answers, strict=True)
+    ]
+
+
+def document_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Document metrics; a reference that is neither `keep_doc()` nor `drop_doc()` is a ``UserError``."""
+    reference = []
+    for prediction in predictions:
+        operations = parse_program(prediction["reference"]).operations
+        if operations not in ((KeepDoc(),), (DropDoc(),)):
+            raise UserError(
+                f"example {prediction['id']!r}: {prediction['reference'][:80]!r} is no document program: "
+                "give --task chunk, or other examples"
+            )
+        reference.append(operations == (KeepDoc(),))
+    return document_metrics(reference, [prediction["predicted"] == KEEP_ANSWER for prediction in predictions])
+
+
+def chunk_scores(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Chunk metrics, with the length of the answers and the shares of prompts and answers that were cut."""
+    pairs = [
+        ChunkPair(
+            id=example.id,
+            first_line=example.first_line,
+            num_lines=example.text.count("\n") + 1,
+            reference=example.reference,
+            predicted=parse_program(prediction["predicted"], prediction["style"]),
+        )
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    number = len(predictions)
+    return {
+        **chunk_metrics(pairs),
+        "mean_generated_tokens": sum(prediction["num_tokens"] for prediction in predictions) / number,
+        "share_cut_off": sum(prediction["finish_reason"] == "length" for prediction in predictions) / number,
+        "share_prompt_cut": sum(prediction["prompt_cut"] for prediction in predictions) / number,
+    }
+
+
+def one_line(task: Task, name: str, metrics: dict[str, Any]) -> str:
+    """The console's line about one checkpoint."""
+    text = f"{name}: F1 {metrics['f1']:.4f}, precision {metrics['precision']:.4f}, recall {metrics['recall']:.4f}"
+    if task == "document":
+        return f"{text} (keep all: F1 {metrics['baselines']['keep_all']['f1']:.4f})"
+    tokens = metrics["mean_generated_tokens"]
+    return f"{text}, unparsable {metrics['share_unparsable']:.1%}, {tokens:.1f} tokens a program"
+
+
+def collect(config: ValidateConfig, scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """The artefact's `metrics.json`: all scores, with what was trained and who annotated."""
+    training = config.checkpoints / TRAINING if config.checkpoints else None
+    card = config.examples / "card.json" if config.examples else None
+    return {
+        "task": config.task,
+        "examples": config.examples,
+        "training": artifact.read_json(training) if training and training.is_file() else None,
+        "annotation": artifact.read_json(card) if card and card.is_file() else None,
+        "checkpoints": scores,
+    }

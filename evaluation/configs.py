@@ -1,0 +1,191 @@
+"""Configs of the evaluation verbs. Imports no heavy library: a skipped step must start at once."""
+
+import platform
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from prox.artifact import is_committed, require
+from prox.command import CommandConfig
+
+# A model's name is part of its records' file names.
+MODEL_NAME = re.compile(r"\w[\w+-]*")
+
+
+@dataclass
+class YardstickConfig(CommandConfig):
+    """Settings of ``evaluation yardstick``."""
+
+    text: Path | None = None
+    """JSONL file of clean documents, {id, text} a line; unset: the documentation topics of this Python."""
+    num_items: int = 250
+    """Multiple-choice items to make (fewer when the text has fewer); 0 for none, e.g. when it has no prose."""
+    min_sentence_chars: int = 40
+    """Shortest sentence used as a choice, in characters."""
+    max_sentence_chars: int = 160
+    """Longest sentence used as a choice, in characters."""
+    max_context_chars: int = 400
+    """Longest context, in characters (about 4 make a token)."""
+    length_tolerance: float = 0.2
+    """How far the lengths of an item's choices may lie from the one drawn first, as a share of its length."""
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.text is not None and not self.text.is_file():
+            found.append(f"--text {self.text} is not a file: give a JSONL file of {{id, text}} rows, or leave it unset")
+        if self.num_items < 0:
+            found.append(f"--num_items {self.num_items} is negative: give a count, or 0 for no multiple-choice set")
+        if not 0 < self.min_sentence_chars < self.max_sentence_chars:
+            found.append(
+                f"--min_sentence_chars {self.min_sentence_chars} and --max_sentence_chars {self.max_sentence_chars}: "
+                "give 0 < minimum < maximum"
+            )
+        if self.max_context_chars < self.min_sentence_chars:
+            found.append(
+                f"--max_context_chars {self.max_context_chars} has no room for one sentence of "
+                f"--min_sentence_chars {self.min_sentence_chars}: raise it"
+            )
+        if not 0 < self.length_tolerance < 1:
+            found.append(f"--length_tolerance {self.length_tolerance} is outside (0, 1): 0.2 is a good value")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return [] if self.text is None else [self.text]
+
+    def input_marks(self) -> list[str]:
+        # The topics are part of the interpreter, not a file a user passes.
+        return [] if self.text is not None else [f"python {platform.python_version()}"]
+
+    def plan(self) -> dict[str, Any]:
+        return {
+            "text": self.text or f"documentation topics of Python {platform.python_version()}",
+            "num_items": self.num_items,
+        }
+
+
+@dataclass
+class ModelsConfig(CommandConfig):
+    """What the scoring verbs share: any number of models a process, so that slow imports are paid once."""
+
+    models: dict[str, Path] = field(default_factory=dict)
+    """Hugging Face model folders by name (`--models.raw FOLDER --models.prox-d FOLDER`); names are table rows."""
+    yardstick: Path | None = None
+    """Artefact of `evaluation yardstick`."""
+    device: str = "auto"
+    """torch device; `auto` takes the GPU when there is one."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights while scoring."""
+    batch_size: int = 16
+    """Sequences in a forward pass; changes speed and memory, not scores."""
+
+    def problems(self) -> list[str]:
+        found = require(self.yardstick, "yardstick", "evaluation yardstick")
+        if not self.models:
+            found.append("--models is empty: name at least one model, e.g. --models.raw FOLDER")
+        for name, folder in self.models.items():
+            if not MODEL_NAME.fullmatch(name):
+                found.append(f"--models.{name}: use letters, digits, '_', '-' and '+' in a model's name")
+            missing = require(folder, f"models.{name}", "pretraining export")
+            found += missing
+            if not missing and not (folder / "config.json").is_file():
+                found.append(f"--models.{name} {folder} has no config.json: give a Hugging Face model folder")
+        if self.batch_size < 1:
+            found.append(f"--batch_size {self.batch_size} is below 1: give a positive count")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return [path for path in (self.yardstick, *self.models.values()) if path is not None]
+
+    def plan(self) -> dict[str, Any]:
+        return {"models": ", ".join(self.models), "device": self.device, "dtype": self.dtype}
+
+
+@dataclass
+class BitsPerByteConfig(ModelsConfig):
+    """Settings of ``evaluation bits_per_byte``."""
+
+    max_bytes: int = 0
+    """Bytes of UTF-8 text to score, as a seeded sample of whole documents; 0 for all."""
+    max_context: int = 2048
+    """Longest window, in tokens; a model's own context where that is shorter."""
+    stride: float = 0.5
+    """Step from window to window, as a share of the window: 1 is fastest, less gives every token more context."""
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.max_bytes < 0:
+            found.append(f"--max_bytes {self.max_bytes} is negative: give a number of bytes, or 0 for all")
+        if self.max_context < 2:
+            found.append(f"--max_context {self.max_context} is below 2 tokens: raise it")
+        if not 0 < self.stride <= 1:
+            found.append(f"--stride {self.stride} is outside (0, 1]: 0.5 gives every token half a window of context")
+        return found
+
+    def plan(self) -> dict[str, Any]:
+        return {**super().plan(), "max_bytes": self.max_bytes or "all", "max_context_tokens": self.max_context}
+
+
+@dataclass
+class ChoiceConfig(ModelsConfig):
+    """Settings of ``evaluation choice``."""
+
+    harness: Literal["lm_eval", "lighteval"] = "lm_eval"
+    """The evaluation harness that asks the questions."""
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.yardstick is not None and is_committed(self.yardstick) and not (self.yardstick / "choice").is_dir():
+            found.append(
+                f"--yardstick {self.yardstick} has no multiple-choice set: make it with `evaluation yardstick "
+                "--num_items` above 0"
+            )
+        return found
+
+    def plan(self) -> dict[str, Any]:
+        return {**super().plan(), "harness": self.harness}
+
+
+@dataclass
+class TableConfig(CommandConfig):
+    """Settings of ``evaluation table``."""
+
+    results: Path | None = None
+    """Folder below which committed artefacts with `records/` lie."""
+    statistics: Path | None = None
+    """Artefact of `refinement stats` (documents and tokens by arm); unset: the table has no such columns."""
+    allow_mixed: bool = False
+    """Put scores side by side although their task, data, settings or harness version differ."""
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.results is None:
+            found.append("--results is not set: give the folder below which the evaluation artefacts lie")
+        elif not self.results.is_dir():
+            found.append(f"--results {self.results} is not a folder: run `evaluation bits_per_byte` or `choice` first")
+        elif not self.artifacts():
+            found.append(
+                f"--results {self.results} holds no committed artefact with records/: run `evaluation bits_per_byte` "
+                "or `choice` first"
+            )
+        if self.statistics is not None:
+            found += require(self.statistics, "statistics", "refinement stats")
+        return found
+
+    def artifacts(self) -> list[Path]:
+        """Committed artefacts with records below ``results``; not those set aside by a later run."""
+        if self.results is None or not self.results.is_dir():
+            return []
+        folders = (records.parent for records in sorted(self.results.rglob("records")))
+        return [
+            folder
+            for folder in folders
+            if is_committed(folder) and not any(part.endswith(".previous") for part in folder.parts)
+        ]
+
+    def inputs(self) -> list[Path]:
+        # The artefacts, not `results` itself: the table may lie below it.
+        return [*self.artifacts(), *([] if self.statistics is None else [self.statistics])]
+
+    def plan(self) -> dict[str, Any]:
+        return {"artifacts": len(self.artifacts())}

@@ -1,0 +1,129 @@
+"""Result records: one JSON file for each (model, suite, task); tables and figures read these and nothing else."""
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prox.artifact import read_json, write_json
+from prox.errors import UserError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score and its standard error (None where there is none to give, e.g. for one sample)."""
+
+    value: float
+    stderr: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one model scored on one task of one suite, and all that is needed to know whether two scores compare."""
+
+    model: str
+    """Name of the model (an arm's name in the tables)."""
+    suite: str
+    """`bits_per_byte`, `lm_eval` or `lighteval`."""
+    suite_version: str
+    """Version of the harness; of this project's own measure, its definition's version."""
+    task: str
+    metrics: dict[str, Metric]
+    num_samples: int
+    """Documents (bits per byte) or items (multiple choice) behind the score."""
+    stderr_method: str
+    task_hash: str
+    """SHA-256 of what defines the task: its files, or its settings."""
+    data: str
+    """What the data are, in words."""
+    data_hash: str
+    """SHA-256 of the data file."""
+    model_path: str
+    num_fewshot: int = 0
+    step: int | None = None
+    """Training step of the checkpoint, where the model's folder tells it."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Counts and settings that explain the score."""
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """When it was measured (UTC); never in a table, which must not change when nothing else did."""
+
+
+def path_of(folder: Path, model: str, suite: str, task: str) -> Path:
+    """Where the record lies in an artefact."""
+    return folder / "records" / f"{model}.{suite}.{task}.json"
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Writes ``record`` into the artefact ``folder``, atomically."""
+    path = path_of(folder, record.model, record.suite, record.task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Reads one record; ``UserError`` when the file is not one."""
+    content = read_json(path)
+    try:
+        metrics = {name: Metric(**metric) for name, metric in content.pop("metrics").items()}
+        return Record(metrics=metrics, **content)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a result record ({error}): delete it and run its evaluation again") from None
+
+
+def read_records(folders: Iterable[Path]) -> list[Record]:
+    """All records of the artefacts; ``UserError`` when two tell of the same model, suite and task."""
+    seen: dict[tuple[str, str, str], Path] = {}
+    records = []
+    for path in (path for folder in folders for path in sorted((folder / "records").glob("*.json"))):
+        record = read_record(path)
+        key = (record.model, record.suite, record.task)
+        if key in seen:
+            raise UserError(
+                f"{path} and {seen[key]} both hold the score of {record.model} on {record.suite} {record.task}: "
+                "remove one, or give a narrower --results"
+            )
+        seen[key] = path
+        records.append(record)
+    return records
+
+
+def check_comparable(records: Iterable[Record]) -> None:
+    """``UserError`` when scores of one task were measured in different ways, naming who differs in what."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.suite, record.task].append(record)
+    differences = []
+    for (suite, task), members in groups.items():
+        for name in ("task_hash", "data_hash", "suite_version", "num_fewshot"):
+            models_by_value: dict[str, list[str]] = defaultdict(list)
+            for record in members:
+                models_by_value[str(getattr(record, name))[:12]].append(record.model)
+            if len(models_by_value) > 1:
+                values = "; ".join(f"{value} for {', '.join(models)}" for value, models in models_by_value.items())
+                differences.append(f"{suite} {task}: {name} is {values}")
+    if differences:
+        raise UserError(
+            "scores that don't compare: "
+            + " | ".join(differences)
+            + ". Run the evaluation again for all models, or pass --allow_mixed true"
+        )
+
+
+def sha256_of_files(*paths: Path) -> str:
+    """SHA-256 over the contents of ``paths``, in that order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The record as plain data without its date, for outputs that must be the same bytes on every run."""
+    content = dataclasses.asdict(record)
+    del content["date"]
+    return content

@@ -1,0 +1,22 @@
+"""``python -m pretraining <verb> --config configs/pretraining/<verb>.yaml``; the verbs are the keys of ``VERBS``.
+
+On a laptop: stack ``--config configs/scales/nano/pretraining_<verb>.yaml`` after it.
+"""
+
+import sys
+
+from pretraining.configs import ExportConfig, ThroughputConfig, TokenizeConfig, TokenizerConfig, TrainConfig
+from prox.command import Verb, main
+
+VERBS = {
+    "tokenizer": Verb(
+        TokenizerConfig, "pretraining.tokenizer_training:train_tokenizer", "Train a byte-level BPE tokenizer."
+    ),
+    "tokenize": Verb(TokenizeConfig, "pretraining.tokenize_corpus:tokenize", "Turn documents into token shards."),
+    "train": Verb(TrainConfig, "pretraining.train:train", "Train a language model on token shards."),
+    "export": Verb(ExportConfig, "pretraining.export:export", "Write a trained model as a Hugging Face folder."),
+    "throughput": Verb(ThroughputConfig, "pretraining.throughput:throughput", "Measure the speed of a train config."),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("pretraining", VERBS))

@@ -1,0 +1,297 @@
+"""Configs of the pre-training verbs. Imports nothing heavy: a finished step must be skipped within a second."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pretraining.shapes import SHAPES, ModelShape, shape_named
+from prox.artifact import read_json, require
+from prox.command import CommandConfig
+from prox.tracking import TrackingConfig
+
+STATS = "stats.json"
+SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
+BYTES = 256
+
+
+def require_file(folder: Path | None, name: str, option: str, made_by: str) -> list[str]:
+    """Problems with an input artefact that must hold a file called ``name``."""
+    problems = require(folder, option, made_by)
+    if not problems and not (folder / name).exists():
+        problems.append(f"--{option} {folder} has no {name}: give a folder that {made_by} wrote")
+    return problems
+
+
+@dataclass
+class TokenizerConfig(CommandConfig):
+    """Trains a byte-level BPE tokenizer on a documents artefact."""
+
+    documents: Path | None = None
+    """Documents artefact to train on."""
+    vocab_size: int = 32_000
+    """Number of tokens, special tokens and line markers included."""
+    line_markers: int = 0
+    """Number of single tokens `[000]`, `[001]`, ... for a refiner's line numbers, counted inside `vocab_size`."""
+    model_max_length: int = 2_048
+    """Context of the models that will use it, in tokens."""
+
+    def problems(self) -> list[str]:
+        found = require_file(self.documents, "documents", "documents", "`refinement ingest`")
+        smallest = BYTES + len(SPECIAL_TOKENS) + max(self.line_markers, 0)
+        if not 0 <= self.line_markers <= 1_000:
+            found.append(f"--line_markers {self.line_markers}: must be between 0 and 1000 (three digits)")
+        if self.vocab_size < smallest:
+            found.append(
+                f"--vocab_size {self.vocab_size}: must be at least {smallest} ({BYTES} bytes, {len(SPECIAL_TOKENS)} "
+                f"special tokens, {self.line_markers} line markers)"
+            )
+        if self.model_max_length < 1:
+            found.append(f"--model_max_length {self.model_max_length}: must be at least 1 token")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return [self.documents] if self.documents else []
+
+
+@dataclass
+class TokenizeConfig(CommandConfig):
+    """Turns a documents artefact into token shards: each document's tokens, then the end-of-sequence token."""
+
+    documents: Path | None = None
+    """Documents artefact to tokenise."""
+    tokenizer: Path | None = None
+    """Tokenizer folder with a `tokenizer.json`; its end-of-sequence token ends every document."""
+    max_shards: int = 512
+    """Most shard files; each is one datatrove task over one or more units of documents."""
+    workers: int = 1
+    """Processes."""
+
+    def problems(self) -> list[str]:
+        found = require_file(self.documents, "documents", "documents", "`refinement ingest`")
+        found += require_file(self.tokenizer, "tokenizer.json", "tokenizer", "`pretraining tokenizer`")
+        for name in ("max_shards", "workers"):
+            if getattr(self, name) < 1:
+                found.append(f"--{name} {getattr(self, name)}: must be at least 1")
+        return found
+
+    def inputs(self) -> list[Path]:
+        return [path for path in (self.documents, self.tokenizer) if path]
+
+
+@dataclass
+class TrainConfig(CommandConfig):
+    """Trains a language model on token shards. The defaults are the paper's for TLM-xs (Table 9)."""
+
+    tokens: Path | None = None
+    """Token shards to train on."""
+    init_from: Path | None = None
+    """Output of an earlier `pretraining train` of the same shape to take the weights from (not the optimizer)."""
+    model: str = "tlm-xs"
+    """Name of a shape in the zoo: tlm-nano, tlm-xs, tlm-s or tlm-m."""
+    shape: ModelShape | None = None
+    """A shape of your own, used in place of `model`."""
+    sequence_length: int | None = None
+    """Tokens per sequence; null: the model's context."""
+    max_steps: int | None = None
+    """Optimizer steps to take; set this or `max_tokens`."""
+    max_tokens: int | None = None
+    """Tokens to train on, rounded down to whole steps; set this or `max_steps`."""
+    global_batch_size: int = 1_024
+    """Sequences per optimizer step, over all devices."""
+    micro_batch_size: int = 8
+    """Sequences per forward pass on one device."""
+    learning_rate: float = 5e-4
+    """Peak learning rate."""
+    min_learning_rate: float = 5e-5
+    """Learning rate at the end of the cosine schedule; `wsd` ends at 1/16 of the peak (Equation 8)."""
+    warmup_steps: int = 500
+    """Steps of linear warm-up."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """`cosine`, or `wsd` (warm-up, stable, decay: Equation 8)."""
+    decay_steps: int = 200
+    """Steps of the decay that ends a `wsd` schedule."""
+    weight_decay: float = 0.1
+    """AdamW's weight decay, on every parameter as the authors have it (norms and embeddings too)."""
+    beta1: float = 0.9
+    """AdamW's first-moment decay."""
+    beta2: float = 0.95
+    """AdamW's second-moment decay."""
+    max_gradient_norm: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true"] = "auto"
+    """`auto`: bf16-mixed where the hardware multiplies bf16 matrices (CUDA; CPUs with AMX), else 32-true."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA where there is a device."""
+    devices: int = 1
+    """Devices on each node; -1: all. More than one needs CUDA."""
+    num_nodes: int = 1
+    """Nodes."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several devices share the work; `auto`: ddp."""
+    compile: bool | None = None
+    """Run torch.compile on the model; null: on CUDA."""
+    save_interval: int = 250
+    """Steps between resumable checkpoints."""
+    keep_checkpoints: int = 1
+    """How many of the newest checkpoints to keep; 0: all (one model with its optimizer each)."""
+    log_interval: int = 10
+    """Steps between lines of `metrics.jsonl`."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where metrics are mirrored to."""
+
+    def resolved_shape(self) -> ModelShape:
+        """The model's shape: `shape` if given, else the one named `model`."""
+        return self.shape or shape_named(self.model)
+
+    def resolved_sequence_length(self) -> int:
+        """Tokens per sequence."""
+        return self.sequence_length or self.resolved_shape().context
+
+    def resolved_steps(self) -> int:
+        """Optimizer steps to take."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return (self.max_tokens or 0) // (self.global_batch_size * self.resolved_sequence_length())
+
+    def inputs(self) -> list[Path]:
+        return [path for path in (self.tokens, self.init_from) if path]
+
+    def problems(self) -> list[str]:
+        found = require_file(self.tokens, STATS, "tokens", "`pretraining tokenize`")
+        if self.init_from is not None:
+            found += require_file(self.init_from, "model", "init_from", "`pretraining train`")
+        found += self._number_problems()
+        if self.shape is None and self.model not in SHAPES:
+            return [*found, f"--model {self.model}: available are {', '.join(SHAPES)}, or give your own with --shape"]
+        shape_problems = self.resolved_shape().problems()
+        if shape_problems or found:
+            return found + shape_problems
+        return self._budget_problems() + self._token_problems()
+
+    def _number_problems(self) -> list[str]:
+        """Fields out of range, each on its own."""
+        found = []
+        for name in (
+            "global_batch_size",
+            "micro_batch_size",
+            "num_nodes",
+            "save_interval",
+            "log_interval",
+            "decay_steps",
+        ):
+            if getattr(self, name) < 1:
+                found.append(f"--{name} {getattr(self, name)}: must be at least 1")
+        for name in ("learning_rate", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                found.append(f"--{name} {getattr(self, name)}: must be above 0")
+        for name in ("warmup_steps", "keep_checkpoints", "weight_decay", "min_learning_rate"):
+            if getattr(self, name) < 0:
+                found.append(f"--{name} {getattr(self, name)}: must not be negative")
+        if self.min_learning_rate > self.learning_rate:
+            found.append(f"--min_learning_rate {self.min_learning_rate} is above --learning_rate {self.learning_rate}")
+        if self.devices < 1 and self.devices != -1:
+            found.append(f"--devices {self.devices}: give a number of devices, or -1 for all")
+        if self.accelerator == "cpu" and (self.devices != 1 or self.num_nodes != 1):
+            found.append(f"--accelerator cpu trains on one device: --devices {self.devices} needs CUDA")
+        return found
+
+    def _budget_problems(self) -> list[str]:
+        """Steps, sequence length and batch sizes that don't fit together."""
+        found = []
+        if (self.max_steps is None) == (self.max_tokens is None):
+            found.append("give exactly one of --max_steps and --max_tokens: how long to train")
+        elif self.resolved_steps() < 1:
+            found.append(
+                f"--max_steps {self.max_steps} / --max_tokens {self.max_tokens}: less than one step of "
+                f"{self.global_batch_size} sequences of {self.resolved_sequence_length()} tokens"
+            )
+        elif self.warmup_steps + (self.decay_steps if self.schedule == "wsd" else 0) > self.resolved_steps():
+            found.append(
+                f"--warmup_steps {self.warmup_steps} (and, for wsd, --decay_steps {self.decay_steps}) don't fit into "
+                f"the {self.resolved_steps()} steps of training"
+            )
+        if not 1 <= self.resolved_sequence_length() <= self.resolved_shape().context:
+            found.append(
+                f"--sequence_length {self.sequence_length}: must be 1 to {self.resolved_shape().context}, "
+                f"the context of {self.resolved_shape().name}"
+            )
+        if self.global_batch_size % self.micro_batch_size:
+            found.append(
+                f"--global_batch_size {self.global_batch_size} must be a multiple of --micro_batch_size "
+                f"{self.micro_batch_size}"
+            )
+        return found
+
+    def _token_problems(self) -> list[str]:
+        """Shards that this model can't be trained on."""
+        stats, shape, length = read_json(self.tokens / STATS), self.resolved_shape(), self.resolved_sequence_length()
+        found = []
+        if stats["vocab_size"] > shape.vocab_size:
+            found.append(
+                f"--tokens {self.tokens} was made with a tokenizer of {stats['vocab_size']} tokens, but {shape.name} "
+                f"has {shape.vocab_size}: train a smaller tokenizer, or give a larger vocab_size with --shape"
+            )
+        if stats["tokens"] <= length:
+            found.append(
+                f"--tokens {self.tokens} holds {stats['tokens']} tokens: not one sequence of {length} and its next "
+                "token; use more documents or a smaller --sequence_length"
+            )
+        return found
+
+    def plan(self) -> dict[str, Any]:
+        shape, length = self.resolved_shape(), self.resolved_sequence_length()
+        tokens = self.resolved_steps() * self.global_batch_size * length
+        plan = {
+            "model": shape.name,
+            "parameters": f"{shape.num_parameters():,}",
+            "steps": f"{self.resolved_steps():,}",
+            "tokens to train on": f"{tokens:,}",
+            "estimated FLOPs": f"{tokens * shape.training_flops_per_token(length):.3g}",
+        }
+        if self.tokens is not None and (self.tokens / STATS).is_file():
+            there = read_json(self.tokens / STATS)["tokens"]
+            plan["tokens in the shards"] = f"{there:,} ({tokens / max(there, 1):.2f} epochs)"
+        return plan
+
+
+@dataclass
+class ThroughputConfig(TrainConfig):
+    """Measures the speed of training, forward to optimizer step, under the same config as `train`, on random tokens."""
+
+    measured_steps: int = 10
+    """Optimizer steps that are timed; the median counts."""
+    discarded_steps: int = 2
+    """Optimizer steps before them that are not (compilation, memory pools)."""
+
+    def inputs(self) -> list[Path]:
+        return []
+
+    def problems(self) -> list[str]:
+        if self.shape is None and self.model not in SHAPES:
+            return [f"--model {self.model}: available are {', '.join(SHAPES)}, or give your own with --shape"]
+        found = self._number_problems() + self.resolved_shape().problems()
+        if self.measured_steps < 1 or self.discarded_steps < 0:
+            found.append(f"--measured_steps {self.measured_steps} / --discarded_steps {self.discarded_steps}: too few")
+        return found or self._budget_problems()
+
+
+@dataclass
+class ExportConfig(CommandConfig):
+    """Writes a trained model as a Hugging Face Llama folder, and checks that it computes the same logits."""
+
+    checkpoint: Path | None = None
+    """Output of `pretraining train`."""
+    tokenizer: Path | None = None
+    """Tokenizer folder, copied next to the model; its special tokens become the model's."""
+    step: int | None = None
+    """Export the checkpoint of this step; null: the final model."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the exported weights."""
+
+    def problems(self) -> list[str]:
+        wanted = "model" if self.step is None else f"checkpoints/step-{self.step:08d}"
+        found = require_file(self.checkpoint, wanted, "checkpoint", "`pretraining train`")
+        return found + require_file(self.tokenizer, "tokenizer.json", "tokenizer", "`pretraining tokenizer`")
+
+    def inputs(self) -> list[Path]:
+        return [path for path in (self.checkpoint, self.tokenizer) if path]

@@ -1,0 +1,67 @@
+"""litgpt models of the zoo's shapes: construction, the authors' initialisation, and the training loss."""
+
+import math
+
+import torch
+from litgpt import GPT, Config
+from torch.nn import functional
+
+from pretraining.shapes import ModelShape
+
+
+def litgpt_config(shape: ModelShape) -> Config:
+    """The shape as litgpt's config (the Llama family's choices)."""
+    return Config(
+        name=shape.name,
+        block_size=shape.context,
+        n_layer=shape.n_layer,
+        n_embd=shape.n_embd,
+        n_head=shape.n_head,
+        n_query_groups=shape.n_query_groups,
+        intermediate_size=shape.intermediate_size,
+        vocab_size=shape.vocab_size,
+        padded_vocab_size=shape.vocab_size,  # litgpt would pad to a multiple of 512, and Table 8's counts are unpadded
+        norm_class_name="RMSNorm",
+        norm_eps=1e-5,
+        mlp_class_name="LLaMAMLP",
+        parallel_residual=False,
+        rotary_percentage=1.0,
+        rope_base=10_000,
+        bias=False,
+    )
+
+
+def initialise(model: GPT, seed: int) -> None:
+    """Draws the weights as the authors' code does: N(0, sqrt(2 / (5 d))), output projections N(0, 1 / (sqrt(d) L)).
+
+    One generator and the parameters' order decide every number, whatever else used randomness before.
+    """
+    width, num_layers = model.config.n_embd, model.config.n_layer
+    generator = torch.Generator(device=model.lm_head.weight.device).manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            torch.nn.init.ones_(parameter)  # RMSNorm's gains
+            continue
+        is_output = name.endswith("proj.weight")
+        std = 1 / (math.sqrt(width) * num_layers) if is_output else math.sqrt(2 / (5 * width))
+        torch.nn.init.normal_(parameter, 0.0, std, generator=generator)
+
+
+def language_model_loss(model: torch.nn.Module, sequences: torch.Tensor, head_chunk: int) -> torch.Tensor:
+    """Mean cross-entropy in nats of each token given those before it.
+
+    Args:
+        model: a litgpt GPT, possibly wrapped.
+        sequences: int64, (batch, T + 1).
+        head_chunk: positions whose logits are computed at once; 0: all. On a CPU small pieces stay in the cache.
+    """
+    inputs, targets = sequences[:, :-1], sequences[:, 1:]
+    if not head_chunk:
+        logits = model(inputs)
+        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    pieces = zip(model(inputs, lm_head_chunk_size=head_chunk), targets.split(head_chunk, dim=1), strict=True)
+    total = sum(
+        functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum")
+        for logits, target in pieces
+    )
+    return total / targets.numel()

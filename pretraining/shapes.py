@@ -1,0 +1,80 @@
+"""The model zoo: the shapes of the paper's Table 8, and the one the quickstart trains. The one place per model.
+
+Table 8 leaves out the number of key/value heads, without which its parameter counts can't be met (1, 2 and 32; they are
+in the authors' code), and its "w/o embed" counts subtract one of the two embedding matrices: they are not tied.
+"""
+
+from dataclasses import dataclass
+
+from prox.errors import UserError
+
+
+@dataclass
+class ModelShape:
+    """A Llama-type decoder: RMSNorm, rotary positions, gated MLP, no biases, untied embeddings."""
+
+    name: str
+    """Name of the model."""
+    n_embd: int
+    """Width of the residual stream."""
+    intermediate_size: int
+    """Width inside the MLP."""
+    n_layer: int
+    """Number of layers."""
+    n_head: int
+    """Number of query heads; must divide `n_embd`."""
+    n_query_groups: int
+    """Number of key/value heads; must divide `n_head`."""
+    vocab_size: int
+    """Rows of each embedding matrix; at least the tokenizer's size."""
+    context: int
+    """Longest sequence, in tokens."""
+
+    def problems(self) -> list[str]:
+        """Reasons why no model can have this shape."""
+        found = [
+            f"shape.{name} is {value}: must be at least 1"
+            for name, value in vars(self).items()
+            if name != "name" and value < 1
+        ]
+        if not found and self.n_embd % (2 * self.n_head):
+            found.append(
+                f"shape.n_embd {self.n_embd} must be a multiple of twice n_head {self.n_head} (rotary positions)"
+            )
+        if not found and self.n_head % self.n_query_groups:
+            found.append(f"shape.n_head {self.n_head} must be a multiple of n_query_groups {self.n_query_groups}")
+        return found
+
+    def num_parameters(self) -> int:
+        """Trainable parameters, both embedding matrices included."""
+        head_size = self.n_embd // self.n_head
+        attention = self.n_embd * head_size * (2 * self.n_head + 2 * self.n_query_groups)
+        mlp = 3 * self.n_embd * self.intermediate_size
+        norms = 2 * self.n_embd
+        return self.n_layer * (attention + mlp + norms) + self.n_embd + 2 * self.vocab_size * self.n_embd
+
+    def training_flops_per_token(self, sequence_length: int) -> int:
+        """Operations of one token's forward and backward pass: 6 a matrix weight, and the causal half of attention.
+
+        The input embedding is a look-up and counts nothing.
+        """
+        weights = self.num_parameters() - self.vocab_size * self.n_embd
+        return 6 * weights + 6 * self.n_layer * self.n_embd * sequence_length
+
+
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        ModelShape("tlm-nano", 128, 512, 4, 2, 1, vocab_size=4_096, context=512),
+        ModelShape("tlm-xs", 1_280, 2_048, 24, 16, 1, vocab_size=32_000, context=2_048),
+        ModelShape("tlm-s", 1_536, 4_864, 24, 24, 2, vocab_size=32_000, context=2_048),
+        ModelShape("tlm-m", 2_048, 8_192, 24, 32, 32, vocab_size=32_000, context=2_048),
+    )
+}
+
+
+def shape_named(name: str) -> ModelShape:
+    """The zoo's shape of that name; a ``UserError`` lists the names there are."""
+    if name not in SHAPES:
+        raise UserError(f"unknown model {name!r}: available are {', '.join(SHAPES)}, or give your own with --shape")
+    return SHAPES[name]

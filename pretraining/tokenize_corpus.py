@@ -1,0 +1,99 @@
+"""Turns documents into token shards with datatrove's tokenizer step, one task per shard.
+
+A shard is a flat file of token ids, documents in order, each followed by the end-of-sequence token (as the authors
+pack; no beginning-of-sequence token), with an index of the documents' ends. Shuffling is the loader's work.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datatrove.executor.local import LocalPipelineExecutor
+from datatrove.pipeline.readers import ParquetReader
+from datatrove.pipeline.tokens import DocumentTokenizer
+from datatrove.utils.stats import PipelineStats
+from loguru import logger as datatrove_log
+from pyarrow import parquet
+from tokenizers import Tokenizer
+
+from pretraining.configs import STATS, TokenizeConfig
+from prox.artifact import read_json, write_json
+from prox.errors import UserError
+from prox.units import DOCUMENTS, unit_files
+
+SHARDS = "shards"
+LOGS = "logs"
+INDEX_ENTRY = np.dtype("<u8")
+
+
+class QuietExecutor(LocalPipelineExecutor):
+    """Leaves datatrove's progress to the task logs; errors still reach the terminal."""
+
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
+        # The local rank decides nothing but the level of what a task prints: only rank 0 prints all of it.
+        return super()._run_for_rank(rank, local_rank=max(local_rank, 1), node_rank=node_rank)
+
+
+def end_of_sequence(tokenizer: Path) -> str:
+    """The tokenizer's end-of-sequence token."""
+    token = read_json(tokenizer / "tokenizer_config.json").get("eos_token")
+    if isinstance(token, dict):
+        token = token.get("content")
+    if not token:
+        raise UserError(f"--tokenizer {tokenizer} names no eos_token in tokenizer_config.json: documents need an end")
+    return token
+
+
+def shard_statistics(shards: Path, item_size: int) -> list[dict[str, Any]]:
+    """Name, tokens and documents of each shard, in order."""
+    return [
+        {
+            "file": path.name,
+            "tokens": path.stat().st_size // item_size,
+            "documents": path.with_name(path.name + ".index").stat().st_size // INDEX_ENTRY.itemsize,
+        }
+        for path in sorted(shards.glob("*.ds"))
+    ]
+
+
+def tokenize(config: TokenizeConfig) -> dict[str, Any]:
+    """Writes ``shards/*.ds`` and ``stats.json``; finished shards of an interrupted run are kept.
+
+    Raises:
+        UserError: no document has text, or the tokenizer can't mark a document's end.
+    """
+    units = unit_files(config.documents)
+    if not units:
+        raise UserError(f"--documents {config.documents} holds no units of documents: the corpus is empty")
+    tokenizer_file = config.tokenizer / "tokenizer.json"
+    vocab_size = Tokenizer.from_file(str(tokenizer_file)).get_vocab_size()
+    step = DocumentTokenizer(
+        output_folder=str(config.output / SHARDS),
+        tokenizer_name_or_path=str(tokenizer_file),
+        eos_token=end_of_sequence(config.tokenizer),
+        shuffle_documents=False,
+        save_final_metadata=False,  # it holds the tokenizer's path, which would make equal shards differ
+        batch_size=1_000,
+    )
+    datatrove_log.disable("datatrove.executor.local")  # its closing table of statistics; stats.json has the numbers
+    QuietExecutor(
+        pipeline=[ParquetReader(str(config.documents / DOCUMENTS), read_metadata=False), step],
+        logging_dir=str(config.output / LOGS),
+        tasks=math.ceil(len(units) / math.ceil(len(units) / config.max_shards)),
+        workers=config.workers,
+    ).run()
+    shards = shard_statistics(config.output / SHARDS, step.token_size)
+    documents = sum(shard["documents"] for shard in shards)
+    statistics = {
+        "documents": documents,
+        "documents_without_text": sum(parquet.read_metadata(unit).num_rows for unit in units) - documents,
+        "tokens": sum(shard["tokens"] for shard in shards),
+        "vocab_size": vocab_size,
+        "dtype": "uint16" if step.token_size == 2 else "uint32",
+        "shards": shards,
+    }
+    if not statistics["tokens"]:
+        raise UserError(f"--documents {config.documents} holds no text: there is nothing to tokenise")
+    write_json(config.output / STATS, statistics)
+    return {name: statistics[name] for name in ("documents", "documents_without_text", "tokens")}

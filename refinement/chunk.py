@@ -1,0 +1,201 @@
+"""Chunk stage: the refiner writes a program for each chunk, the programs are run, the chunks joined again."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.batching import batched
+
+from prox.artifact import write_json
+from prox.chunking import Chunk, count_by_tokens, split_into_chunks
+from prox.engines import Completion
+from prox.errors import UserError
+from prox.executor import CallResult, Execution, count_words, execute, join_chunks
+from prox.program import Fault, Style, parse_program, render_program
+from prox.units import LEDGER, source_hash, unit_files
+from refinement.configs import ChunkConfig, DocumentGuards
+from refinement.pipeline import UnitWriter
+from refinement.refiner import Refiner, load_refiner
+from refinement.tasks import run_units
+
+_CALL = pa.struct([("call", pa.string()), ("status", pa.string()), ("count", pa.int64())])
+_CHUNK = pa.struct(
+    [
+        ("first_line", pa.int64()),
+        ("num_lines", pa.int64()),
+        ("skipped", pa.bool_()),  # longer than the window: no refiner saw it
+        ("program", pa.string()),  # as generated
+        ("cut_off", pa.bool_()),  # the answer reached max_new_tokens: its last line is not run
+        ("verdict", pa.string()),
+        ("reason", pa.string()),  # the guard that decided
+        ("calls", pa.list_(_CALL)),
+    ]
+)
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source_hash", pa.string()),
+        ("verdict", pa.string()),  # unchanged | edited | dropped
+        ("reason", pa.string()),
+        ("chunks", pa.list_(_CHUNK)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RefinedChunk:
+    """A chunk with its program (None: skipped) and what running it did."""
+
+    chunk: Chunk
+    completion: Completion | None
+    execution: Execution
+
+    def ledger_row(self, style: Style) -> dict[str, Any]:
+        """The chunk as the ledger keeps it."""
+        return {
+            "first_line": self.chunk.first_line,
+            "num_lines": self.chunk.text.count("\n") + 1,
+            "skipped": self.completion is None,
+            "program": self.completion.text if self.completion else "",
+            "cut_off": is_cut_off(self.completion),
+            "verdict": self.execution.verdict,
+            "reason": self.execution.reason,
+            "calls": [_call_row(call, style) for call in self.execution.calls],
+        }
+
+
+def _call_row(result: CallResult, style: Style) -> dict[str, Any]:
+    operation = result.operation
+    call = operation.text if isinstance(operation, Fault) else render_program([operation], style)
+    return {"call": call, "status": result.status, "count": result.count}
+
+
+def is_cut_off(completion: Completion | None) -> bool:
+    """True when the token limit ended the answer within a line."""
+    return completion is not None and completion.finish_reason == "length" and not completion.text.endswith("\n")
+
+
+def run_program(chunk: Chunk, completion: Completion, style: Style, config: ChunkConfig) -> RefinedChunk:
+    """Parses and runs one answer. A cut-off last line is left out: it could read as an edit that was not meant."""
+    text = completion.text
+    if is_cut_off(completion):
+        text = text.rpartition("\n")[0]
+    execution = execute(parse_program(text, style), chunk.text, chunk.first_line, config.guards)
+    return RefinedChunk(chunk, completion, execution)
+
+
+def judge(before: str, after: str | None, guards: DocumentGuards) -> str:
+    """Why an edited document is dropped; empty when it is kept."""
+    if after is None:
+        return "all_lines_removed"
+    if after == before:
+        return ""
+    words_before, words_after = count_words(before), count_words(after)
+    if words_before and words_after / words_before <= guards.min_kept_share:
+        return "min_kept_share"
+    return "min_words_left" if words_after < min(guards.min_words_left, words_before) else ""
+
+
+class ChunkStep(PipelineStep):
+    """Refines the documents of one unit."""
+
+    name, type = "chunk programs", "REFINER"
+
+    def __init__(self, config: ChunkConfig, writer: UnitWriter) -> None:
+        super().__init__()
+        self.config, self.writer = config, writer
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Yields the documents that are left, refined."""
+        refiner = load_refiner(self.config)
+        self._check_window(refiner)
+        for batch in batched(data, self.config.documents_per_batch):
+            documents = list(batch)
+            for document, chunks in zip(documents, self._refine(documents, refiner), strict=True):
+                yield from self._finish(document, chunks, refiner.dialogue.style)
+
+    def _longest_prompt(self, refiner: Refiner) -> int:
+        return refiner.engine.max_context - self.config.max_new_tokens
+
+    def _check_window(self, refiner: Refiner) -> None:
+        longest = self._longest_prompt(refiner)
+        empty = refiner.dialogue.chunk_text(Chunk(0, ""), refiner.tokenizer, max(longest, 1))
+        frame = len(refiner.dialogue.encode(empty, refiner.tokenizer))
+        if self.config.window + frame > longest:
+            raise UserError(
+                f"--window {self.config.window} and the prompt's frame of {frame} tokens leave no room for "
+                f"--max_new_tokens {self.config.max_new_tokens} in the refiner's context of "
+                f"{refiner.engine.max_context}: set --window to at most {longest - frame}, or lower --max_new_tokens"
+            )
+
+    def _refine(self, documents: list[Document], refiner: Refiner) -> list[list[RefinedChunk]]:
+        """The refined chunks of each document; all prompts go to the engine in one call, which sorts them by length."""
+        count = count_by_tokens(refiner.tokenizer)
+        chunks = [split_into_chunks(document.text, self.config.window, count) for document in documents]
+        asked = [chunk for of_document in chunks for chunk in of_document if not chunk.skipped]
+        longest = self._longest_prompt(refiner)
+        prompts = [
+            refiner.dialogue.encode(refiner.dialogue.chunk_text(chunk, refiner.tokenizer, longest), refiner.tokenizer)
+            for chunk in asked
+        ]
+        answers = iter(refiner.engine.generate(prompts, self.config.max_new_tokens) if prompts else [])
+        style = refiner.dialogue.style
+        return [
+            [
+                RefinedChunk(chunk, None, Execution(chunk.text, "unchanged", "longer_than_window", ()))
+                if chunk.skipped
+                else run_program(chunk, next(answers), style, self.config)
+                for chunk in of_document
+            ]
+            for of_document in chunks
+        ]
+
+    def _finish(self, document: Document, chunks: list[RefinedChunk], style: Style) -> DocumentsPipeline:
+        """Joins the chunks, records the document and yields it unless it is dropped."""
+        refined = join_chunks([chunk.execution for chunk in chunks])
+        reason = judge(document.text, refined, self.config.document_guards)
+        unchanged = refined == document.text
+        self.writer.record(
+            {
+                "id": document.id,
+                "source_hash": source_hash(document.text),
+                "verdict": "dropped" if reason else "unchanged" if unchanged else "edited",
+                "reason": reason,
+                "chunks": [chunk.ledger_row(style) for chunk in chunks],
+            }
+        )
+        if reason:
+            self.writer.drop(document, reason)
+            return
+        document.text = refined
+        yield document
+
+
+def count_ledger(config: ChunkConfig) -> dict[str, dict[str, int]]:
+    """Counts over the ledger: documents and chunks by verdict, calls by status, and the guards that decided."""
+    counts: dict[str, Counter[str]] = {
+        name: Counter() for name in ("documents", "chunks", "guards", "calls", "programs")
+    }
+    for file in unit_files(config.output, LEDGER):
+        for row in pq.read_table(file, columns=["verdict", "chunks"]).to_pylist():
+            counts["documents"][row["verdict"]] += 1
+            for chunk in row["chunks"]:
+                counts["chunks"][chunk["verdict"]] += 1
+                counts["guards"][chunk["reason"]] += bool(chunk["reason"])
+                counts["calls"].update(call["status"] for call in chunk["calls"])
+                counts["programs"].update(flag for flag in ("skipped", "cut_off") if chunk[flag])
+    return {name: dict(+counter) for name, counter in counts.items()}
+
+
+def refine_chunks(config: ChunkConfig) -> dict[str, Any]:
+    """Runs the chunk stage on every unit."""
+    writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
+    counts = run_units("refinement chunk", config, [ChunkStep(config, writer)], writer)
+    ledger = count_ledger(config)
+    write_json(config.output / "stats.json", counts | {"ledger": ledger})
+    summary = {key: counts[key] for key in ("documents", "kept", "dropped")}
+    return summary | {"edited": ledger["documents"].get("edited", 0), "chunks": sum(ledger["chunks"].values())}

@@ -1,0 +1,132 @@
+"""Document stage: each document is kept or dropped by the refiner's document program."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.batching import batched
+
+from prox.artifact import write_json
+from prox.errors import UserError
+from prox.program import DropDoc, KeepDoc, parse_program, render_program
+from prox.units import LEDGER, source_hash, unit_files
+from refinement.configs import DocumentConfig
+from refinement.pipeline import UnitWriter
+from refinement.refiner import Refiner, load_refiner
+from refinement.tasks import run_units
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source_hash", pa.string()),
+        ("p_keep", pa.float64()),  # null when the answer was decoded
+        ("program", pa.string()),  # as generated; with logits the program that was chosen
+        ("decision", pa.string()),  # keep | drop
+        ("readable", pa.bool_()),  # false: no program of the document stage, so the document is kept
+        ("truncated", pa.bool_()),  # the refiner saw only the document's beginning
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the refiner said of one document."""
+
+    program: str
+    keep: bool
+    readable: bool = True
+    p_keep: float | None = None
+
+
+def first_difference(refiner: Refiner) -> tuple[list[int], int, int]:
+    """(token ids both answers begin with, the next one of ``keep_doc()``, the next one of ``drop_doc()``)."""
+    keep, drop = (
+        refiner.tokenizer.encode(render_program([operation]), add_special_tokens=False)
+        for operation in (KeepDoc(), DropDoc())
+    )
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(keep, drop, strict=False)))
+    if shared == min(len(keep), len(drop)):
+        raise UserError(
+            "the refiner's tokenizer gives keep_doc() and drop_doc() no differing token: use --decision generate"
+        )
+    return keep[:shared], keep[shared], drop[shared]
+
+
+def read_answer(program: str) -> Answer:
+    """Reads a decoded answer. Unless it says one thing only it is unreadable, and the document is kept."""
+    said = {type(operation) for operation in parse_program(program).operations}
+    if said == {DropDoc}:
+        return Answer(program, keep=False)
+    return Answer(program, keep=True, readable=said == {KeepDoc})
+
+
+class DocumentStep(PipelineStep):
+    """Asks the refiner about the documents of one unit."""
+
+    name, type = "document programs", "REFINER"
+
+    def __init__(self, config: DocumentConfig, writer: UnitWriter) -> None:
+        super().__init__()
+        self.config, self.writer = config, writer
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Yields the documents to keep."""
+        refiner = load_refiner(self.config)
+        for documents in batched(data, self.config.documents_per_batch):
+            yield from self._decide(list(documents), refiner)
+
+    def _decide(self, documents: list[Document], refiner: Refiner) -> DocumentsPipeline:
+        by_logits = self.config.decision == "logits"
+        opening, keep, drop = first_difference(refiner) if by_logits else ([], 0, 0)
+        room = refiner.engine.max_context - (len(opening) + 1 if by_logits else self.config.max_new_tokens)
+        longest = min(self.config.max_prompt_tokens, room)
+        texts = [refiner.dialogue.document_text(document.text, refiner.tokenizer, longest) for document in documents]
+        prompts = [refiner.dialogue.encode(text, refiner.tokenizer) + opening for text in texts]
+        if by_logits:
+            answers = [self._by_probability(*pair) for pair in refiner.engine.choose(prompts, [keep, drop])]
+        else:
+            answers = [
+                read_answer(answer.text) for answer in refiner.engine.generate(prompts, self.config.max_new_tokens)
+            ]
+        for document, text, answer in zip(documents, texts, answers, strict=True):
+            self.writer.record(
+                {
+                    "id": document.id,
+                    "source_hash": source_hash(document.text),
+                    "p_keep": answer.p_keep,
+                    "program": answer.program,
+                    "decision": "keep" if answer.keep else "drop",
+                    "readable": answer.readable,
+                    "truncated": document.text not in text,
+                }
+            )
+            if answer.keep:
+                yield document
+            else:
+                self.writer.drop(document, "drop_doc")
+
+    def _by_probability(self, keep: float, drop: float) -> Answer:
+        """The two log probabilities, renormalised to the two answers."""
+        top = max(keep, drop)
+        p_keep = math.exp(keep - top) / (math.exp(keep - top) + math.exp(drop - top))
+        is_kept = p_keep >= self.config.threshold
+        return Answer(render_program([KeepDoc() if is_kept else DropDoc()]), is_kept, p_keep=p_keep)
+
+
+def refine_documents(config: DocumentConfig) -> dict[str, Any]:
+    """Runs the document stage on every unit."""
+    writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
+    counts = run_units("refinement document", config, [DocumentStep(config, writer)], writer)
+    flags: Counter[str] = Counter(unreadable=0, truncated=0)
+    for file in unit_files(config.output, LEDGER):
+        columns = pq.read_table(file, columns=["readable", "truncated"])
+        flags["unreadable"] += columns["readable"].to_pylist().count(False)
+        flags["truncated"] += columns["truncated"].to_pylist().count(True)
+    write_json(config.output / "stats.json", counts | flags)
+    return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags

@@ -1,0 +1,92 @@
+"""The two ends of every refining pipeline: ``ReadUnit -> step(s) -> UnitWriter``, datatrove steps for one unit."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.typeshelper import StatHints
+
+from prox.units import (
+    DOCUMENT_SCHEMA,
+    DOCUMENTS,
+    DROPPED,
+    DROPPED_SCHEMA,
+    LEDGER,
+    document_row,
+    read_documents,
+    unit_files,
+    write_unit,
+)
+
+
+class ReadUnit(PipelineStep):
+    """The documents of unit number ``rank``."""
+
+    name, type = "unit", "READER"
+
+    def __init__(self, artifact: Path) -> None:
+        super().__init__()
+        self.artifact = artifact
+
+    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Ignores ``data``: this is a pipeline's first step."""
+        for document in read_documents(unit_files(self.artifact)[rank]):
+            self.stat_update(StatHints.total)
+            self.update_doc_stats(document)
+            yield document
+
+
+class UnitWriter(PipelineStep):
+    """Last step: writes what was kept, dropped and recorded of a unit, each file whole.
+
+    Earlier steps hold it too, to ``drop`` documents and ``record`` ledger rows; it also is an ``exclusion_writer`` for
+    datatrove's filters.
+    """
+
+    name, type = "unit", "WRITER"
+
+    def __init__(self, source: Path, output: Path, ledger_schema: pa.Schema) -> None:
+        super().__init__()
+        self.source, self.output, self.ledger_schema = source, output, ledger_schema
+        self._dropped: list[dict[str, Any]] = []
+        self._ledger: list[dict[str, Any]] = []
+
+    def drop(self, document: Document, reason: str) -> None:
+        """Keeps a dropped document aside."""
+        self._dropped.append(document_row(document) | {"reason": reason})
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Adds a row to the ledger."""
+        self._ledger.append(row)
+
+    def __enter__(self) -> "UnitWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass  # the unit is written when the pipeline has run dry, not when one filter has
+
+    def write(self, document: Document, rank: int) -> None:
+        """A datatrove filter drops a document."""
+        self.drop(document, document.metadata.pop("filter_reason", "no reason given"))
+
+    def files(self, rank: int) -> dict[str, Path]:
+        """The files of one unit, by kind."""
+        name = unit_files(self.source)[rank].name
+        return {kind: self.output / kind / name for kind in (DROPPED, LEDGER, DOCUMENTS)}
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Yields nothing."""
+        kept = [document_row(document) for document in data]  # running dry, the earlier steps fill the other two
+        rows = {
+            DROPPED: (self._dropped, DROPPED_SCHEMA),
+            LEDGER: (self._ledger, self.ledger_schema),
+            DOCUMENTS: (kept, DOCUMENT_SCHEMA),
+        }
+        for kind, path in self.files(rank).items():
+            write_unit(path, *rows[kind])
+        self.stat_update(StatHints.forwarded, value=len(kept))
+        self.stat_update(StatHints.dropped, value=len(self._dropped))
+        self._dropped, self._ledger = [], []
+        yield from ()

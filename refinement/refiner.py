@@ -1,0 +1,30 @@
+"""A loaded refiner: its engine, tokenizer and dialogue."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prox.dialogue import Dialogue, load_dialogue
+from prox.engines import Engine, load_engine
+from refinement.configs import RefinerStepConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """What a refining step asks."""
+
+    engine: Engine
+    dialogue: Dialogue
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The checkpoint's tokenizer."""
+        return self.engine.tokenizer
+
+
+def load_refiner(config: RefinerStepConfig) -> Refiner:
+    """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
+    checkpoint = config.refiner.checkpoint
+    return Refiner(load_engine(config.engine, checkpoint), load_dialogue(checkpoint, config.refiner.dialogue))

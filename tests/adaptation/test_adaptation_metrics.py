@@ -1,0 +1,98 @@
+"""The metrics of A.3 on cases worked by hand."""
+
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+from adaptation.metrics import ChunkPair, Counts, chunk_metrics, document_metrics, removed_lines
+from prox.program import parse_program
+
+
+def pair(identity: str, reference: str, predicted: str, first_line: int = 0, num_lines: int = 10) -> ChunkPair:
+    return ChunkPair(identity, first_line, num_lines, parse_program(reference), parse_program(predicted))
+
+
+@pytest.mark.parametrize(
+    ("reference", "predicted"),
+    [
+        ([True, True, False, False, True], [True, False, True, False, True]),
+        ([True, False, True], [False, False, False]),
+        ([False, False], [False, True]),
+        ([False, False], [False, False]),
+    ],
+)
+def test_document_scores_are_scikit_learns(reference: list[bool], predicted: list[bool]) -> None:
+    scores = document_metrics(reference, predicted)
+    assert scores["f1"] == pytest.approx(f1_score(reference, predicted, zero_division=0))
+    assert scores["precision"] == pytest.approx(precision_score(reference, predicted, zero_division=0))
+    assert scores["recall"] == pytest.approx(recall_score(reference, predicted, zero_division=0))
+    assert scores["accuracy"] == pytest.approx(accuracy_score(reference, predicted))
+
+
+def test_document_baselines() -> None:
+    scores = document_metrics([True, True, True, False], [True, True, False, False])
+    assert scores["baselines"]["keep_all"]["f1"] == pytest.approx(6 / 7)  # precision 3/4, recall 1
+    assert scores["baselines"]["drop_all"] == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accuracy": 0.25}
+
+
+def test_line_counts_by_hand() -> None:
+    # reference {0, 1, 2, 7}, predicted {1, 2, 3}: TP {1, 2}, FP {3}, FN {0, 7}; lines 4, 5, 6, 8, 9 kept by both.
+    example = pair("a", "remove_lines(0, 2)\nremove_lines(line_start=7, line_end=7)", "remove_lines(start=1, end=3)")
+    counts = example.counts()
+    assert counts == Counts(2, 1, 2, 5)
+    assert counts.f1 == pytest.approx(4 / 7)
+    assert counts.precision == pytest.approx(2 / 3)
+    assert counts.recall == pytest.approx(1 / 2)
+
+
+def test_lines_outside_the_chunk_count_for_nothing() -> None:
+    program = parse_program("remove_lines(all=True)\nremove_lines(3, 1)\nremove_lines(-4, 900000000)")
+    assert removed_lines(program, first_line=20, num_lines=3) == {20, 21, 22}
+    assert removed_lines(parse_program("remove_lines(0, 5)"), 20, 3) == frozenset()
+
+
+def test_overlapping_ranges_count_a_line_once() -> None:
+    assert pair("a", "remove_lines(0, 3)", "remove_lines(0, 2)\nremove_lines(1, 3)").counts() == Counts(4, 0, 0, 6)
+
+
+def test_micro_and_macro_differ() -> None:
+    pairs = [
+        pair("long", "remove_lines(0, 7)", "remove_lines(0, 7)"),  # 8 TP
+        pair("short", "remove_lines(0, 0)", "remove_lines(1, 1)"),  # 1 FP, 1 FN
+        pair("clean", "keep_chunk()", "keep_chunk()"),  # both remove nothing: 1 in the mean
+    ]
+    scores = chunk_metrics(pairs)
+    assert scores["f1"] == pytest.approx(16 / 18)
+    assert scores["f1_macro_documents"] == pytest.approx((1 + 0 + 1) / 3)
+    assert scores["accuracy"] == pytest.approx(28 / 30)
+    assert scores["share_exact"] == pytest.approx(2 / 3)
+
+
+def test_chunks_of_one_document_are_one_document() -> None:
+    pairs = [
+        pair("a", "remove_lines(0, 0)", "remove_lines(0, 0)"),
+        pair("a", "remove_lines(10, 11)", "keep_chunk()", first_line=10),
+    ]
+    scores = chunk_metrics(pairs)
+    assert scores["num_documents"] == 1
+    assert scores["f1_macro_documents"] == pytest.approx(2 / 4)
+
+
+def test_chunk_baselines_by_hand() -> None:
+    pairs = [pair("a", "remove_lines(0, 1)", "keep_chunk()"), pair("b", "keep_chunk()", "keep_chunk()")]
+    baselines = chunk_metrics(pairs)["baselines"]
+    assert baselines["remove_nothing"]["f1"] == 0
+    assert baselines["remove_nothing"]["accuracy"] == pytest.approx(18 / 20)
+    assert baselines["remove_nothing"]["f1_macro_documents"] == pytest.approx(1 / 2)
+    assert baselines["remove_all"]["f1"] == pytest.approx(2 * 2 / (2 * 2 + 18))
+
+
+def test_unparsable_programs_are_counted_and_their_readable_lines_still_score() -> None:
+    pairs = [
+        pair("a", "remove_lines(0, 0)", "remove_lines(0, 0)\nremove_lines(line_start=4, line_"),
+        pair("b", "keep_chunk()", ""),
+        pair("c", "keep_chunk()", "I would keep this."),
+        pair("d", "keep_chunk()", "keep_chunk()"),
+    ]
+    scores = chunk_metrics(pairs)
+    assert scores["share_unparsable"] == pytest.approx(3 / 4)
+    assert scores["f1"] == 1.0

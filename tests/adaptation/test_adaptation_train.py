@@ -1,0 +1,171 @@
+"""Checkpoints, settings and, marked slow, real LLaMA-Factory runs: one undisturbed, one killed and resumed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adaptation.__main__ import VERBS
+from adaptation.checkpoints import OPTIMIZER_FILE, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
+from adaptation.configs import TrainConfig
+from prox.command import main
+from prox.dialogue import Dialogue
+
+
+def fake_run(folder: Path, weights: Path, steps: list[int]) -> None:
+    for step in steps:
+        checkpoint = folder / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        shutil.copy(weights / "model.safetensors", checkpoint)
+        (checkpoint / STATE_FILE).write_text(json.dumps({"global_step": step}))
+        (checkpoint / OPTIMIZER_FILE).write_bytes(b"state")
+        Dialogue().save(checkpoint)
+
+
+def test_the_newest_complete_checkpoint_is_resumed(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    fake_run(tmp_path, tiny_checkpoint, [9, 10, 100])
+    (tmp_path / "checkpoint-100/dialogue.json").unlink()
+    assert remove_incomplete(tmp_path) == tmp_path / "checkpoint-10"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
+
+
+def test_torn_weights_are_not_readable(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    fake_run(tmp_path, tiny_checkpoint, [5])
+    weights = tmp_path / "checkpoint-5/model.safetensors"
+    assert is_readable(tmp_path / "checkpoint-5")
+    os.truncate(weights, weights.stat().st_size // 2)
+    assert not is_readable(tmp_path / "checkpoint-5")
+
+
+def test_without_an_optimizer_state_training_starts_over(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    fake_run(tmp_path, tiny_checkpoint, [5, 10])
+    (tmp_path / "checkpoint-10" / OPTIMIZER_FILE).unlink()
+    assert remove_incomplete(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("examples", "micro", "total", "epochs", "steps"),
+    [(24, 4, 8, 3, 9), (25, 4, 8, 1, 4), (2000, 8, 32, 3, 189), (1, 8, 64, 2, 2)],
+)
+def test_number_of_steps(examples: int, micro: int, total: int, epochs: int, steps: int) -> None:
+    config = TrainConfig(output=Path("x"), micro_batch_size=micro, global_batch_size=total, num_epochs=epochs)
+    assert config.num_steps(examples) == steps
+
+
+def test_settings_that_cannot_work_are_all_named(tmp_path: Path, split: Path, tiny_checkpoint: Path) -> None:
+    (split / "report.json").write_text("{}")
+    config = TrainConfig(
+        output=tmp_path / "out", data=split, base=str(tiny_checkpoint), global_batch_size=30, min_learning_rate=1.0
+    )
+    problems = " ".join(config.problems())
+    assert "global_batch_size 30" in problems
+    assert "min_learning_rate 1.0" in problems
+
+
+TRAINING = ["--num_epochs", "3", "--global_batch_size", "4", "--micro_batch_size", "2", "--learning_rate", "0.01"]
+TRAINING += ["--min_learning_rate", "0.001", "--log_every", "1"]
+
+
+def run(*arguments: object) -> None:
+    assert main("adaptation", VERBS, [str(argument) for argument in arguments]) == 0
+
+
+def export(split: Path, base: Path, output: Path, task: str) -> None:
+    options = ["--dialogue.layout", "plain", "--dialogue.system", "", "--max_new_tokens", "48"]
+    run("export", "--examples", split, "--task", task, "--base", base, "--output", output, *options)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("task", ["document", "chunk"])
+def test_from_examples_to_the_selected_refiner(task: str, split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    export(split, tiny_checkpoint, tmp_path / "data", task)
+    run("train", "--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "train", *TRAINING)
+    checkpoints = sorted((tmp_path / "train/checkpoints").iterdir())
+    assert [path.name for path in checkpoints] == ["checkpoint-12", "checkpoint-18", "checkpoint-6"]
+    for path in checkpoints:
+        assert is_readable(path)
+        assert not [file for pattern in RESUME_FILES for file in path.glob(pattern)]
+    curve = [json.loads(line) for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in curve] == list(range(1, 19))
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    assert curve[-1]["learning_rate"] == pytest.approx(0.001, rel=0.2)
+
+    options = ["--examples", split, "--task", task, "--max_new_tokens", "48"]
+    run("validate", "--checkpoints", tmp_path / "train", "--output", tmp_path / "scores", *options)
+    metrics = json.loads((tmp_path / "scores/metrics.json").read_text())
+    assert len(metrics["checkpoints"]) == 3
+    predictions = (tmp_path / "scores/checkpoint-18/predictions.jsonl").read_text().splitlines()
+    assert len(predictions) == 9
+
+    run("select", "--metrics", tmp_path / "scores", "--output", tmp_path / "refiner")
+    best = max(metrics["checkpoints"], key=lambda row: row["f1"])
+    chosen = Path(best["checkpoint"])
+    assert (tmp_path / "refiner/model.safetensors").read_bytes() == (chosen / "model.safetensors").read_bytes()
+    assert (tmp_path / "refiner/dialogue.json").is_file()
+    card = (tmp_path / "refiner/README.md").read_text()
+    assert str(tiny_checkpoint) in card
+    assert "rule-based stand-in" in card
+    assert f"{best['name']} (this one)" in card
+
+    run("validate", "--checkpoint", tmp_path / "refiner", "--output", tmp_path / "again", *options)
+    again = json.loads((tmp_path / "again/metrics.json").read_text())["checkpoints"][0]
+    assert again["f1"] == best["f1"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_killed_run_ends_like_an_undisturbed_one(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(split, tiny_checkpoint, tmp_path / "data", "chunk")
+    run("train", "--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "whole", *TRAINING)
+
+    arguments = ["--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "killed", *TRAINING]
+    process = subprocess.Popen([sys.executable, "-m", "adaptation", "train", *map(str, arguments)])
+    mark = tmp_path / "killed/checkpoints/checkpoint-6/dialogue.json"
+    while not mark.is_file():
+        assert process.poll() is None, (tmp_path / "killed/train.log").read_text()[-2000:]
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # the launcher notices and ends by itself
+    assert not (tmp_path / "killed/_SUCCESS").exists()
+    with caplog.at_level("INFO", logger="prox"):
+        run("train", *arguments)
+    assert "going on from" in caplog.text
+
+    for name in ("checkpoints/checkpoint-6", "checkpoints/checkpoint-12", "checkpoints/checkpoint-18"):
+        file = f"{name}/model.safetensors"
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert (tmp_path / "killed/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
+def test_a_failing_library_names_its_log(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(split, tiny_checkpoint, tmp_path / "data", "chunk")
+    report = json.loads((tmp_path / "data/report.json").read_text())
+    (tmp_path / "data/report.json").write_text(json.dumps(report | {"tokenizer": "another"}))
+    arguments = [
+        "train",
+        "--data",
+        tmp_path / "data",
+        "--base",
+        tiny_checkpoint,
+        "--output",
+        tmp_path / "out",
+        *TRAINING,
+    ]
+    assert main("adaptation", VERBS, [str(argument) for argument in arguments]) == 1
+    message = capsys.readouterr().err
+    assert "train.log" in message
+    assert "has another tokenizer" in message
+    assert not (tmp_path / "out/_SUCCESS").exists()

@@ -1,0 +1,118 @@
+"""Tokenizer, token shards and the loader over them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from pretraining.__main__ import VERBS
+from pretraining.loader import SequenceLoader, TokenStream
+from prox.artifact import read_json
+from prox.command import main
+from prox.units import DOCUMENT_SCHEMA, DOCUMENTS, iterate_documents, unit_name, write_unit
+
+
+def run(*arguments: object) -> int:
+    return main("pretraining", VERBS, [str(argument) for argument in arguments])
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_tokenizer_has_its_size_special_tokens_and_markers(tokenizer: Path, pages: list[str]) -> None:
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    assert len(loaded) == 512
+    assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (0, 1, 2)
+    assert loaded.model_max_length == 32
+    assert loaded.encode("[007] a line") == [
+        loaded.convert_tokens_to_ids("[007]"),
+        *loaded.encode(" a line"),
+    ]
+    for page in pages:
+        assert loaded.decode(loaded.encode(page)) == page
+
+
+def test_tokenizer_is_deterministic(tokenizer: Path, documents: Path, tmp_path: Path) -> None:
+    command = ["--documents", documents, "--output", tmp_path / "again", "--vocab_size", 512, "--line_markers", 16]
+    assert run("tokenizer", *command, "--model_max_length", 32) == 0
+    assert digest(tmp_path / "again" / "tokenizer.json") == digest(tokenizer / "tokenizer.json")
+
+
+def test_shards_hold_every_document_and_its_end(tokens: Path, tokenizer: Path, documents: Path) -> None:
+    statistics = read_json(tokens / "stats.json")
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    expected = [[*loaded.encode(document.text), loaded.eos_token_id] for document in iterate_documents(documents)]
+    assert statistics["documents"] == 32
+    assert statistics["documents_without_text"] == 1
+    assert statistics["tokens"] == sum(map(len, expected)) - 1  # the document without text has no end either
+    assert (statistics["vocab_size"], statistics["dtype"], len(statistics["shards"])) == (512, "uint16", 2)
+    stream = TokenStream(tokens)
+    everything = stream.read(0, len(stream)).tolist()
+    assert everything[: len(expected[0])] == expected[0]
+    assert everything.count(loaded.eos_token_id) == 32
+
+
+def test_empty_corpus_is_one_clear_error(tmp_path: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    write_unit(empty / DOCUMENTS / unit_name(0), [], DOCUMENT_SCHEMA)
+    for verb, extra in (("tokenizer", ["--vocab_size", 300]), ("tokenize", ["--tokenizer", tokenizer])):
+        output = tmp_path / verb
+        assert run(verb, "--documents", empty, "--output", output, *extra) == 1
+        assert str(empty) in capsys.readouterr().err
+        assert not (output / "_SUCCESS").exists()
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> TokenStream:
+    """Tokens 0 to 102 in three shards, the middle one empty."""
+    from prox.artifact import write_json
+
+    pieces = {"a.ds": np.arange(0, 41), "b.ds": np.arange(0), "c.ds": np.arange(41, 103)}
+    (tmp_path / "shards").mkdir()
+    for name, piece in pieces.items():
+        piece.astype("<u2").tofile(tmp_path / "shards" / name)
+    shards = [{"file": name, "tokens": len(piece), "documents": 1} for name, piece in pieces.items()]
+    write_json(tmp_path / "stats.json", {"dtype": "uint16", "tokens": 103, "vocab_size": 103, "shards": shards})
+    return TokenStream(tmp_path)
+
+
+def test_epoch_visits_every_sequence_once_across_shards(stream: TokenStream) -> None:
+    loader = SequenceLoader(stream, sequence_length=8, seed=1)
+    assert (loader.num_sequences, loader.remainder) == (12, 6)
+    batch = loader.next_batch(12)
+    assert batch.shape == (12, 9)
+    assert (np.diff(batch, axis=1) == 1).all()  # the tokens count up, so a row cut wrongly would show
+    targets = np.sort(batch[:, 1:].flatten())
+    assert (np.diff(targets) == 1).all()
+    assert len(targets) == 96
+
+
+def test_offsets_leave_no_token_out_of_reach(stream: TokenStream) -> None:
+    loader = SequenceLoader(stream, sequence_length=8, seed=1)
+    seen = {int(token) for _ in range(40) for token in loader.next_batch(12).flatten()}
+    assert seen == set(range(103))
+
+
+def test_order_depends_on_seed_and_epoch_alone(stream: TokenStream) -> None:
+    first = SequenceLoader(stream, 8, seed=1).next_batch(24)
+    assert (first == SequenceLoader(stream, 8, seed=1).next_batch(24)).all()
+    assert (first != SequenceLoader(stream, 8, seed=2).next_batch(24)).any()
+    assert (first[:12] != first[12:]).any()
+
+
+@pytest.mark.parametrize("consumed", [1, 5, 12, 17])
+def test_restored_loader_continues_to_the_token(stream: TokenStream, consumed: int) -> None:
+    loader = SequenceLoader(stream, 8, seed=3)
+    loader.next_batch(consumed)
+    restored = SequenceLoader(stream, 8, seed=3)
+    restored.restore(loader.state())
+    assert (loader.next_batch(20) == restored.next_batch(20)).all()
+
+
+def test_ranks_share_the_same_batches(stream: TokenStream) -> None:
+    whole = SequenceLoader(stream, 8, seed=0).next_batch(8)
+    parts = [SequenceLoader(stream, 8, seed=0, rank=rank, world_size=2).next_batch(8) for rank in range(2)]
+    assert (np.concatenate(parts) == whole).all()
