@@ -2,7 +2,7 @@
 
 An item is drawn as four sentences of similar length from four unrelated documents, each a true next sentence where it
 stands; only then is it drawn which of them is asked for. So nothing about a choice by itself (length in characters or
-tokens, style, frequency) tells whether it is the right one. The right one's place, and its rank in length, are balanced.
+tokens, style, frequency) tells whether it is right. The right one's place, and its rank in length, are balanced.
 """
 
 import random
@@ -68,6 +68,8 @@ def make_items(texts: Mapping[str, str], config: YardstickConfig) -> list[dict[s
     for anchor in anchors:
         if len(items) == config.num_items:
             break
+        if anchor in asked:
+            continue
         group = _similar_sentences(anchor, by_length, homes, asked, config.length_tolerance, rng)
         if len(group) == NUM_CHOICES:
             right = sorted(group, key=len)[ranks[len(items)]]

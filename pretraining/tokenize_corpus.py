@@ -9,30 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.tokens import DocumentTokenizer
-from datatrove.utils.stats import PipelineStats
-from loguru import logger as datatrove_log
 from pyarrow import parquet
 from tokenizers import Tokenizer
 
 from pretraining.configs import STATS, TokenizeConfig
 from prox.artifact import read_json, write_json
 from prox.errors import UserError
+from prox.tasks import TaskExecutor
 from prox.units import DOCUMENTS, unit_files
 
 SHARDS = "shards"
 LOGS = "logs"
 INDEX_ENTRY = np.dtype("<u8")
-
-
-class QuietExecutor(LocalPipelineExecutor):
-    """Leaves datatrove's progress to the task logs; errors still reach the terminal."""
-
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
-        # The local rank decides nothing but the level of what a task prints: only rank 0 prints all of it.
-        return super()._run_for_rank(rank, local_rank=max(local_rank, 1), node_rank=node_rank)
 
 
 def end_of_sequence(tokenizer: Path) -> str:
@@ -76,18 +66,20 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
         save_final_metadata=False,  # it holds the tokenizer's path, which would make equal shards differ
         batch_size=1_000,
     )
-    datatrove_log.disable("datatrove.executor.local")  # its closing table of statistics; stats.json has the numbers
-    QuietExecutor(
-        pipeline=[ParquetReader(str(config.documents / DOCUMENTS), read_metadata=False), step],
+    rows = [parquet.read_metadata(unit).num_rows for unit in units]
+    num_tasks = math.ceil(len(units) / math.ceil(len(units) / config.max_shards))
+    TaskExecutor(
+        "tokenize",
+        [ParquetReader(str(config.documents / DOCUMENTS), read_metadata=False), step],
+        sizes=[sum(rows[task::num_tasks]) for task in range(num_tasks)],  # datatrove deals files out in turn
         logging_dir=str(config.output / LOGS),
-        tasks=math.ceil(len(units) / math.ceil(len(units) / config.max_shards)),
         workers=config.workers,
     ).run()
     shards = shard_statistics(config.output / SHARDS, step.token_size)
     documents = sum(shard["documents"] for shard in shards)
     statistics = {
         "documents": documents,
-        "documents_without_text": sum(parquet.read_metadata(unit).num_rows for unit in units) - documents,
+        "documents_without_text": sum(rows) - documents,
         "tokens": sum(shard["tokens"] for shard in shards),
         "vocab_size": vocab_size,
         "dtype": "uint16" if step.token_size == 2 else "uint32",

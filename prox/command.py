@@ -122,12 +122,12 @@ def print_plan(command: str, config: CommandConfig) -> None:
 
 def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     """Validates, plans or skips, else runs the verb and commits its output."""
-    if config.dry_run:
-        print_plan(command, config)
-        return
     problems = config.problems()
     if problems:
         raise ConfigError(problems)
+    if config.dry_run:
+        print_plan(command, config)
+        return
     mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
     started = artifact.started_fingerprint(config.output)
     if started == mark and artifact.is_committed(config.output):

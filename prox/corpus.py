@@ -4,6 +4,7 @@ The reading is done by datatrove's readers (``prox/corpus_readers.py``); this mo
 the identity of the inputs. It imports no heavy library, so that a finished step is recognised at once.
 """
 
+import dataclasses
 import glob as globbing
 import logging
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("prox")
 
-Format = Literal["parquet", "jsonl", "warc", "text", "huggingface", "package_pages"]
+Format = Literal["auto", "parquet", "jsonl", "warc", "text", "huggingface", "package_pages"]
 
 _COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
 SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -31,10 +32,10 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 class CorpusConfig:
     """Where documents come from."""
 
-    format: Format = "jsonl"
-    """`parquet`, `jsonl` (plain, gz, zst, bz2, xz), `warc` (WARC or WET), `text` (one document a file: .txt,
-    .md, .rst), `huggingface` (a data set of the hub, or a folder of one), or `package_pages` (long descriptions of the
-    Python packages installed in this environment)."""
+    format: Format = "auto"
+    """`auto` (by the files' names), `parquet`, `jsonl` (plain, gz, zst, bz2, xz), `warc` (WARC or WET), `text` (one
+    document a file: .txt, .md, .rst), `huggingface` (a data set of the hub, or a folder of one), or `package_pages`
+    (long descriptions of the Python packages installed in this environment)."""
     path: str = ""
     """File, folder, glob pattern or fsspec URL; for `huggingface` the data set's name or folder; for `package_pages`
     empty."""
@@ -70,12 +71,22 @@ class CorpusConfig:
             return found
         if not self.path:
             return [*found, f"corpus.path is not set: format {self.format} needs a {_wanted(self.format)}"]
-        if self.format == "huggingface" or is_remote(self.path):
+        if self.format == "huggingface":
             return found
-        return found + self._problems_of_files()
+        if self.format == "auto" and (is_remote(self.path) or self.exists()):
+            formats = formats_at(self.path, self.glob)
+            if len(formats) != 1:
+                seen = f"files of several formats ({', '.join(formats)})" if formats else "no file of a known format"
+                return [*found, f"corpus.path {self.path} holds {seen}: name the one to read with corpus.format"]
+            return resolve_format(self).problems()
+        return found if is_remote(self.path) else found + self._problems_of_files()
+
+    def exists(self) -> bool:
+        """True when the local path is there; a glob pattern may match nothing."""
+        return globbing.has_magic(self.path) or Path(self.path.removeprefix("file://")).exists()
 
     def _problems_of_files(self) -> list[str]:
-        if not globbing.has_magic(self.path) and not Path(self.path).exists():
+        if not self.exists():
             return [f"corpus.path {self.path} does not exist: correct it (file, folder, glob pattern or URL)"]
         files = local_files(self)
         if not files:
@@ -98,6 +109,30 @@ class CorpusConfig:
             for option, name in asked.items()
             if name and name not in columns
         ]
+
+
+def formats_at(path: str, pattern: str = "") -> list[str]:
+    """Formats whose file names occur at a path: of the file, of the URL's last part, or of the files in the folder."""
+    known = [format for format in SUFFIXES if path.endswith(SUFFIXES[format])]
+    if known or is_remote(path):
+        return known
+    return [
+        format
+        for format in SUFFIXES
+        if any(_named(format, file) for file in local_files(CorpusConfig("auto", path, pattern)))
+    ]
+
+
+def _named(format: str, file: Path) -> bool:
+    return file.name.endswith(SUFFIXES[format])
+
+
+def resolve_format(config: CorpusConfig) -> CorpusConfig:
+    """The config with ``auto`` replaced by the format found; unchanged where that is not clear (see ``problems``)."""
+    if config.format != "auto":
+        return config
+    formats = formats_at(config.path, config.glob)
+    return dataclasses.replace(config, format=formats[0]) if len(formats) == 1 else config
 
 
 @dataclass(frozen=True)
@@ -128,7 +163,7 @@ def local_files(config: CorpusConfig) -> list[Path]:
         return [folder]
     if config.glob:
         return sorted(file for file in folder.glob(config.glob) if file.is_file())
-    suffixes = SUFFIXES[config.format]
+    suffixes = SUFFIXES.get(config.format, sum(SUFFIXES.values(), ()))
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.name.endswith(suffixes))
 
 
@@ -161,6 +196,7 @@ def open_corpus(config: CorpusConfig, on_reject: Callable[[Reject], None] | None
     """
     from prox.corpus_readers import read_corpus
 
+    config = resolve_format(config)
     if on_reject is not None:
         yield from read_corpus(config, on_reject)
         return

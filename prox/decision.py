@@ -34,18 +34,26 @@ def keep_probability(engine: Engine, dialogue: Dialogue, texts: Sequence[str], m
     Documents are cut so that the prompt has at most ``max_prompt_tokens``. Raises ``UserError`` where that, with the
     answers' common beginning, exceeds the engine's context.
     """
-    shared, keep_id, drop_id = decision_tokens(engine.tokenizer)
-    needed = max_prompt_tokens + len(shared) + 1
+    needed = max_prompt_tokens + answer_tokens(engine)
     if needed > engine.max_context:
         raise UserError(
             f"max_prompt_tokens {max_prompt_tokens} needs a context of {needed} tokens; the model's is "
-            f"{engine.max_context}: set at most {engine.max_context - len(shared) - 1}"
+            f"{engine.max_context}: set at most {engine.max_context - answer_tokens(engine)}"
         )
-    prompts = []
-    for text in texts:
-        prompt = dialogue.document_text(text, engine.tokenizer, max_prompt_tokens)
-        prompts.append(dialogue.encode(prompt, engine.tokenizer) + shared)
-    return [_two_way(keep, drop) for keep, drop in engine.choose(prompts, [keep_id, drop_id])]
+    prompts = [dialogue.document_text(text, engine.tokenizer, max_prompt_tokens) for text in texts]
+    return keep_probability_of_prompts(engine, [dialogue.encode(prompt, engine.tokenizer) for prompt in prompts])
+
+
+def keep_probability_of_prompts(engine: Engine, prompts: Sequence[list[int]]) -> list[float]:
+    """The same for prompts that are rendered and encoded already."""
+    shared, keep_id, drop_id = decision_tokens(engine.tokenizer)
+    answers = engine.choose([prompt + shared for prompt in prompts], [keep_id, drop_id])
+    return [_two_way(keep, drop) for keep, drop in answers]
+
+
+def answer_tokens(engine: Engine) -> int:
+    """Tokens of the context that the decision needs behind the prompt."""
+    return len(decision_tokens(engine.tokenizer)[0]) + 1
 
 
 def _two_way(keep: float, drop: float) -> float:

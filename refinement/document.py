@@ -1,9 +1,7 @@
 """Document stage: each document is kept or dropped by the refiner's document program."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +11,8 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
 from prox.artifact import write_json
-from prox.errors import UserError
-from prox.program import DropDoc, KeepDoc, parse_program, render_program
+from prox.decision import DROP_ANSWER, KEEP_ANSWER, answer_tokens, keep_probability_of_prompts
+from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
@@ -44,20 +42,6 @@ class Answer:
     p_keep: float | None = None
 
 
-def first_difference(refiner: Refiner) -> tuple[list[int], int, int]:
-    """(token ids both answers begin with, the next one of ``keep_doc()``, the next one of ``drop_doc()``)."""
-    keep, drop = (
-        refiner.tokenizer.encode(render_program([operation]), add_special_tokens=False)
-        for operation in (KeepDoc(), DropDoc())
-    )
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(keep, drop, strict=False)))
-    if shared == min(len(keep), len(drop)):
-        raise UserError(
-            "the refiner's tokenizer gives keep_doc() and drop_doc() no differing token: use --decision generate"
-        )
-    return keep[:shared], keep[shared], drop[shared]
-
-
 def read_answer(program: str) -> Answer:
     """Reads a decoded answer. Unless it says one thing only it is unreadable, and the document is kept."""
     said = {type(operation) for operation in parse_program(program).operations}
@@ -83,17 +67,15 @@ class DocumentStep(PipelineStep):
 
     def _decide(self, documents: list[Document], refiner: Refiner) -> DocumentsPipeline:
         by_logits = self.config.decision == "logits"
-        opening, keep, drop = first_difference(refiner) if by_logits else ([], 0, 0)
-        room = refiner.engine.max_context - (len(opening) + 1 if by_logits else self.config.max_new_tokens)
-        longest = min(self.config.max_prompt_tokens, room)
+        room = answer_tokens(refiner.engine) if by_logits else self.config.max_new_tokens
+        longest = min(self.config.max_prompt_tokens, refiner.engine.max_context - room)
         texts = [refiner.dialogue.document_text(document.text, refiner.tokenizer, longest) for document in documents]
-        prompts = [refiner.dialogue.encode(text, refiner.tokenizer) + opening for text in texts]
+        prompts = [refiner.dialogue.encode(text, refiner.tokenizer) for text in texts]
         if by_logits:
-            answers = [self._by_probability(*pair) for pair in refiner.engine.choose(prompts, [keep, drop])]
+            answers = [self._by_probability(p_keep) for p_keep in keep_probability_of_prompts(refiner.engine, prompts)]
         else:
-            answers = [
-                read_answer(answer.text) for answer in refiner.engine.generate(prompts, self.config.max_new_tokens)
-            ]
+            completions = refiner.engine.generate(prompts, self.config.max_new_tokens)
+            answers = [read_answer(completion.text) for completion in completions]
         for document, text, answer in zip(documents, texts, answers, strict=True):
             self.writer.record(
                 {
@@ -111,12 +93,9 @@ class DocumentStep(PipelineStep):
             else:
                 self.writer.drop(document, "drop_doc")
 
-    def _by_probability(self, keep: float, drop: float) -> Answer:
-        """The two log probabilities, renormalised to the two answers."""
-        top = max(keep, drop)
-        p_keep = math.exp(keep - top) / (math.exp(keep - top) + math.exp(drop - top))
-        is_kept = p_keep >= self.config.threshold
-        return Answer(render_program([KeepDoc() if is_kept else DropDoc()]), is_kept, p_keep=p_keep)
+    def _by_probability(self, p_keep: float) -> Answer:
+        keep = p_keep >= self.config.threshold
+        return Answer(KEEP_ANSWER if keep else DROP_ANSWER, keep, p_keep=p_keep)
 
 
 def refine_documents(config: DocumentConfig) -> dict[str, Any]:

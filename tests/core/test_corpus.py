@@ -123,7 +123,7 @@ def test_wrong_column_lists_those_there_are(tmp_path: Path, format: str) -> None
 
 def test_paths_that_can_not_work(tmp_path: Path) -> None:
     assert "does not exist" in CorpusConfig(path=str(tmp_path / "no")).problems()[0]
-    assert "holds no file for format jsonl" in CorpusConfig(path=str(tmp_path)).problems()[0]
+    assert "holds no file for format jsonl" in CorpusConfig("jsonl", str(tmp_path)).problems()[0]
     assert "corpus.path is not set" in CorpusConfig(format="huggingface").problems()[0]
     assert "leave the path out" in CorpusConfig(format="package_pages", path="x").problems()[0]
 
@@ -196,3 +196,15 @@ def test_package_pages() -> None:
     torch = next(document for document in documents if document.metadata["name"] == "torch")
     assert "PyTorch" in torch.text
     assert torch.metadata["url"].startswith("http")
+
+
+def test_auto_goes_by_the_names_of_the_files(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A page\n")
+    config = CorpusConfig(path=str(tmp_path))
+    assert config.problems() == []
+    assert [document.text for document in open_corpus(config)] == ["# A page\n"]
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n')
+    assert "several formats (jsonl, text)" in config.problems()[0]
+    assert "no file of a known format" in CorpusConfig(path=str(tmp_path), glob="*.docx").problems()[0]
+    assert CorpusConfig(path=str(tmp_path / "b.jsonl"), text_column="body").problems()
+    assert "does not exist" in CorpusConfig(path=str(tmp_path / "c")).problems()[0]

@@ -1,0 +1,86 @@
+"""Scoring with a real (random) model, and the choice of a checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adaptation.__main__ import VERBS
+from adaptation.configs import SelectConfig
+from adaptation.metrics import count_decisions
+from adaptation.select import best_checkpoint, copy_checkpoint, select_best
+from prox.command import main
+from prox.errors import UserError
+
+
+def validate(split: Path, checkpoint: Path, output: Path, task: str, *options: str) -> dict:
+    arguments = ["--checkpoint", checkpoint, "--examples", split, "--task", task, "--output", output]
+    limits = ["--max_new_tokens", "16", "--dialogue.layout", "plain", "--dialogue.system", "", *options]
+    assert main("adaptation", VERBS, ["validate", *map(str, arguments), *limits]) == 0
+    return json.loads((output / "metrics.json").read_text())
+
+
+def predictions_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "checkpoint/predictions.jsonl").read_text().splitlines()]
+
+
+def test_document_scores_follow_from_the_predictions(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    metrics = validate(split, tiny_checkpoint, tmp_path / "out", "document")
+    rows = predictions_of(tmp_path / "out")
+    assert [row["id"] for row in rows] == [f"doc-{number}" for number in range(9)]
+    assert all((row["p_keep"] >= 0.5) == (row["predicted"] == "keep_doc()") for row in rows)
+    counts = count_decisions(
+        [row["reference"] == "keep_doc()" for row in rows], [row["predicted"] == "keep_doc()" for row in rows]
+    )
+    assert metrics["checkpoints"][0]["f1"] == counts.f1
+    assert metrics["annotation"] == {"annotator": "rule-based stand-in"}
+
+
+def test_a_random_model_writes_no_programs(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    metrics = validate(split, tiny_checkpoint, tmp_path / "out", "chunk", "--max_examples", "5")
+    scores = metrics["checkpoints"][0]
+    assert scores["num_examples"] == len(predictions_of(tmp_path / "out")) == 5
+    assert scores["share_unparsable"] == 1
+    assert 0 < scores["mean_generated_tokens"] <= 16
+
+
+def test_chunk_examples_are_no_document_examples(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (split / "document_valid.jsonl").write_text((split / "chunk_valid.jsonl").read_text())
+    arguments = ["--checkpoint", tiny_checkpoint, "--examples", split, "--output", tmp_path / "out"]
+    options = ["--task", "document", "--max_new_tokens", "16"]
+    assert main("adaptation", VERBS, ["validate", *map(str, arguments), *options]) == 1
+    assert "is no document program" in capsys.readouterr().err
+
+
+def test_one_of_the_two_ways_to_name_checkpoints(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--examples", str(split), "--output", str(tmp_path / "out")]
+    assert main("adaptation", VERBS, ["validate", *options]) == 2
+    assert "--checkpoints" in capsys.readouterr().err
+
+
+def test_of_equal_scores_the_earliest_wins() -> None:
+    scores = [{"name": name, "f1": f1} for name, f1 in (("a", 0.5), ("b", 0.7), ("c", 0.7))]
+    assert best_checkpoint(scores)["name"] == "b"
+
+
+def test_a_copy_leaves_the_trainers_state_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for path in tiny_checkpoint.iterdir():
+        (source / path.name).write_bytes(path.read_bytes())
+    for name in ("optimizer.pt", "rng_state_0.pth", "trainer_state.json", "training_args.bin"):
+        (source / name).write_bytes(b"x")
+    copy_checkpoint(source, target)
+    assert sorted(path.name for path in target.iterdir()) == sorted(path.name for path in tiny_checkpoint.iterdir())
+
+
+def test_a_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
+    row = {"name": "checkpoint-6", "checkpoint": str(tmp_path / "gone"), "f1": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps({"checkpoints": [row]}))
+    with pytest.raises(UserError, match="gone"):
+        select_best(SelectConfig(output=tmp_path / "out", metrics=tmp_path))
