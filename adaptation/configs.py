@@ -116,7 +116,7 @@ class TrainConfig(CommandConfig):
     devices: int = 1
     """Processes on this machine, one a GPU, that share each batch (data parallel)."""
     log_every: int = 10
-    """Optimizer steps between two lines of `metrics.jsonl`."""
+    """Optimizer steps between two lines of `metrics.jsonl`; every epoch ends with one too."""
 
     def problems(self) -> list[str]:
         found = artifact.require(self.data, "data", "adaptation export") + base_problems(self.base)

@@ -17,6 +17,10 @@ class Recorder(TrainerCallback):
     def __init__(self, metrics: Path, dialogue: Dialogue) -> None:
         self.metrics, self.dialogue = metrics, dialogue
 
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # A logged loss is the mean since the last one, which a checkpoint does not hold: no mean may span one.
+        control.should_log = True
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
             rows = [json.dumps(_row(entry)) + "\n" for entry in state.log_history if "loss" in entry]

@@ -70,7 +70,7 @@ def test_settings_that_cannot_work_are_all_named(tmp_path: Path, split: Path, ti
 
 
 TRAINING = ["--num_epochs", "3", "--global_batch_size", "4", "--micro_batch_size", "2", "--learning_rate", "0.01"]
-TRAINING += ["--min_learning_rate", "0.001", "--log_every", "1"]
+TRAINING += ["--min_learning_rate", "0.001", "--log_every", "5"]
 
 
 def run(*arguments: object) -> None:
@@ -94,7 +94,7 @@ def test_from_examples_to_the_selected_refiner(task: str, split: Path, tiny_chec
         assert is_readable(path)
         assert not [file for pattern in RESUME_FILES for file in path.glob(pattern)]
     curve = [json.loads(line) for line in (tmp_path / "train/metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in curve] == list(range(1, 19))
+    assert [row["step"] for row in curve] == [1, 5, 6, 10, 12, 15, 18]
     assert curve[-1]["loss"] < curve[0]["loss"]
     assert curve[-1]["learning_rate"] == pytest.approx(0.001, rel=0.2)
 
