@@ -59,6 +59,8 @@ class ExportConfig(CommandConfig):
     """How the refiner is asked and in which style it answers; stored beside every checkpoint trained on the files."""
     context: int | None = None
     """Longest training sequence, prompt and answer, in tokens; unset takes the base model's own."""
+    teach_normalize: bool = True
+    """Teach `normalize` calls; without them an example keeps its line removals (a tiny model can't copy URLs)."""
     max_new_tokens: int = 256
     """Room for the answer, in tokens with its EOS; the prompt gets the rest of the context."""
 
@@ -109,6 +111,8 @@ class TrainConfig(CommandConfig):
     """Gradient norm above which gradients are scaled down."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the computation: `auto` is bfloat16 on CUDA and float32 on CPU; weights stay float32."""
+    loss_on_prompt: bool = False
+    """Learn the prompt's text too, not only the answer; helps a base that has seen few documents of this kind."""
     group_by_length: bool = True
     """Put examples of like length into one batch, which saves padding."""
     gradient_checkpointing: bool = False

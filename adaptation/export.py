@@ -17,7 +17,7 @@ from adaptation.examples import Example, answer_style, read_examples
 from prox import artifact
 from prox.dialogue import Dialogue
 from prox.errors import UserError
-from prox.program import render_program
+from prox.program import KeepChunk, Normalize, render_program
 from prox.progress import track
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    writer = ExampleWriter(config.task, config.dialogue, tokenizer, room, config.max_new_tokens)
+    writer = ExampleWriter(
+        config.task, config.dialogue, tokenizer, room, config.max_new_tokens, config.teach_normalize
+    )
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
         for split in SPLITS
@@ -111,6 +113,7 @@ class ExampleWriter:
     tokenizer: "PreTrainedTokenizerBase"
     max_prompt_tokens: int
     max_new_tokens: int
+    teach_normalize: bool = True
     dropped: Counter[str] = field(default_factory=Counter)
     num_prompts_cut: int = 0
     num_tokens: int = 0
@@ -138,7 +141,8 @@ class ExampleWriter:
         if program.faults or not program.operations:
             self.dropped["unreadable_program"] += 1
             return None
-        answer = render_program(program.operations, answer_style(self.task, self.dialogue))
+        operations = [call for call in program.operations if self.teach_normalize or not isinstance(call, Normalize)]
+        answer = render_program(operations or [KeepChunk()], answer_style(self.task, self.dialogue))
         num_answer_tokens = len(self.tokenizer.encode(answer, add_special_tokens=False)) + 1
         if num_answer_tokens > self.max_new_tokens:
             self.dropped["answer_too_long"] += 1

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import importlib
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -154,6 +155,8 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
 
 def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = None) -> int:
     """Runs one verb of a stage; returns the exit status (0 done or skipped, 1 failed, 2 unusable config)."""
+    # A shell starts background jobs with the interrupt ignored, and Python would keep it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     configure_logging()
     verb_name, config = parse(stage, verbs, sys.argv[1:] if arguments is None else arguments)
     command = f"{stage} {verb_name}"

@@ -22,52 +22,77 @@ start_recipe quickstart
 REFINEMENT=$RUN/refinement ANNOTATION=$RUN/annotation ADAPTATION=$RUN/adaptation
 PRETRAINING=$RUN/pretraining EVALUATION=$RUN/evaluation
 
-# The corpus in units, and the clean text that no stage but the evaluation reads.
+# The corpus in units, its tokens, and the clean text that no stage but the evaluation reads.
 step refinement ingest --config "$CORPUS" --output "$REFINEMENT/ingest"
 step evaluation yardstick --output "$EVALUATION/yardstick"
-
-# The base of the refiners: a small model pre-trained on the raw corpus.
 step pretraining tokenizer --documents "$REFINEMENT/ingest" --output "$PRETRAINING/tokenizer"
 tokenize_arm raw "$REFINEMENT/ingest"
-step pretraining train:base --tokens "$PRETRAINING/raw/tokens" --output "$PRETRAINING/base/train"
-step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$PRETRAINING/tokenizer" \
-    --output "$PRETRAINING/base/export"
 
-# Seed data, and a refiner for each stage.
-step annotation score --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" --output "$ANNOTATION/score"
-step annotation program --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" \
-    --scores "$ANNOTATION/score" --tokenizer "$PRETRAINING/tokenizer" --output "$ANNOTATION/program"
-step annotation split --documents "$REFINEMENT/ingest" --scores "$ANNOTATION/score" \
-    --programs "$ANNOTATION/program" --output "$ANNOTATION/split"
-make_refiner document "$ANNOTATION/split" "$PRETRAINING/base/export"
-make_refiner chunk "$ANNOTATION/split" "$PRETRAINING/base/export"
+# The base of the refiners: a small model pre-trained on the raw corpus.
+base() {
+    step pretraining train:base --tokens "$PRETRAINING/raw/tokens" --output "$PRETRAINING/base/train"
+    step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$PRETRAINING/tokenizer" \
+        --output "$PRETRAINING/base/export"
+}
 
-# The corpus refined, and the rule baseline.
-step refinement document --documents "$REFINEMENT/ingest" \
-    --refiner.checkpoint "$ADAPTATION/document/refiner" --output "$REFINEMENT/document"
-step refinement chunk --documents "$REFINEMENT/document" \
-    --refiner.checkpoint "$ADAPTATION/chunk/refiner" --output "$REFINEMENT/chunk"
-step refinement rules --documents "$REFINEMENT/ingest" --output "$REFINEMENT/rules"
+# Seed data for the refiners.
+annotate() {
+    step annotation score --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" --output "$ANNOTATION/score"
+    step annotation program --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" \
+        --scores "$ANNOTATION/score" --tokenizer "$PRETRAINING/tokenizer" --output "$ANNOTATION/program"
+    step annotation split --documents "$REFINEMENT/ingest" --scores "$ANNOTATION/score" \
+        --programs "$ANNOTATION/program" --output "$ANNOTATION/split"
+}
+
+# The arms: each a corpus, and a model pre-trained on it with as many tokens as the others.
+raw() {
+    pretrain_arm raw
+}
+
+rules() {
+    step refinement rules --documents "$REFINEMENT/ingest" --output "$REFINEMENT/rules"
+    tokenize_arm rules "$REFINEMENT/rules"
+    pretrain_arm rules
+}
+
+prox_d() {
+    make_refiner document "$ANNOTATION/split" "$PRETRAINING/base/export"
+    step refinement document --documents "$REFINEMENT/ingest" \
+        --refiner.checkpoint "$ADAPTATION/document/refiner" --output "$REFINEMENT/document"
+    tokenize_arm prox-d "$REFINEMENT/document"
+    pretrain_arm prox-d
+}
+
+prox_d_and_c() {
+    step refinement chunk --documents "$REFINEMENT/document" \
+        --refiner.checkpoint "$ADAPTATION/chunk/refiner" --output "$REFINEMENT/chunk"
+    tokenize_arm prox-d+c "$REFINEMENT/chunk"
+    pretrain_arm prox-d+c
+}
+
+background base base
+background annotation annotate
+background rules rules
+background raw raw
+all_done
+background chunk-refiner make_refiner chunk "$ANNOTATION/split" "$PRETRAINING/base/export"
+background prox-d prox_d
+all_done
+prox_d_and_c
 step refinement stats --tokenizer "$PRETRAINING/tokenizer" --output "$REFINEMENT/stats" \
     --arms.raw "$REFINEMENT/ingest" --arms.rules "$REFINEMENT/rules" \
     --arms.prox-d "$REFINEMENT/document" --arms.prox-d+c "$REFINEMENT/chunk"
 
-# One model an arm, on equal numbers of tokens.
-tokenize_arm rules "$REFINEMENT/rules"
-tokenize_arm prox-d "$REFINEMENT/document"
-tokenize_arm prox-d+c "$REFINEMENT/chunk"
-MODELS=()
-for arm in raw rules prox-d prox-d+c; do
-    pretrain_arm "$arm"
-    MODELS+=("--models.$arm" "$PRETRAINING/$arm/export")
-done
-
 # The models measured, and the table.
-step evaluation bits_per_byte --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
+MODELS=()
+for arm in raw rules prox-d prox-d+c; do MODELS+=("--models.$arm" "$PRETRAINING/$arm/export"); done
+background bits-per-byte step evaluation bits_per_byte --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
     --output "$EVALUATION/bits_per_byte"
-step evaluation choice --harness lm_eval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" --output "$EVALUATION/lm_eval"
-step evaluation choice --harness lighteval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
+background lm-eval step evaluation choice --harness lm_eval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
+    --output "$EVALUATION/lm_eval"
+background lighteval step evaluation choice --harness lighteval --yardstick "$EVALUATION/yardstick" "${MODELS[@]}" \
     --output "$EVALUATION/lighteval"
+all_done
 step evaluation table --results "$EVALUATION" --statistics "$REFINEMENT/stats" --output "$EVALUATION/table"
 cp "$EVALUATION/table/table.md" "$EVALUATION/table.md"
 cat "$EVALUATION/table.md"

@@ -7,7 +7,14 @@ PYTHON=$ROOT/.venv/bin/python
 # Hub access is for the configs that name a hub data set or model; nothing here phones home on its own.
 export TOKENIZERS_PARALLELISM=${TOKENIZERS_PARALLELISM:-false}
 
-STEP_NUMBER=0
+# Waiting threads sleep instead of spinning: on an idle machine as fast, beside another job several times faster.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+
+# How many steps run side by side where a recipe allows it. Small CPU steps fill one core, and starting Python is half
+# of their time; a GPU is left to one step at a time.
+if [ -z "${JOBS:-}" ]; then
+    if command -v nvidia-smi >/dev/null 2>&1 || [ "$(nproc)" -lt 2 ]; then JOBS=1; else JOBS=2; fi
+fi
 
 # configs STAGE VERB [VARIANT]: the --config options of a command, one word a line. The paper's settings come first
 # (configs/STAGE/VERB.yaml), then the variant's, then the same two of the scale; a file that does not exist is left out.
@@ -34,23 +41,47 @@ scales() {
 # step STAGE VERB[:VARIANT] [OPTIONS]: runs one command; its output goes to the terminal and to $RUN/logs/.
 # A finished step whose config and inputs are unchanged says so and is skipped by the command itself.
 step() {
-    local stage=$1 verb=${2%%:*} variant=""
+    local stage=$1 verb=${2%%:*} variant="" output log options
     if [ "$2" != "$verb" ]; then variant=${2#*:}; fi
     shift 2
-    STEP_NUMBER=$((STEP_NUMBER + 1))
-    local log
-    log=$RUN/logs/$(printf '%02d' "$STEP_NUMBER")-$stage-$verb.log
+    output=$(output_of "$@")
+    log=${output#"$RUN/"}
+    log=$RUN/logs/${log//\//-}.log
     mkdir -p "$RUN/logs"
-    local options
     mapfile -t options < <(configs "$stage" "$verb" "$variant")
     local command=("$PYTHON" -m "$stage" "$verb" "${options[@]}" "$@")
-    printf '\n[%d] %s %s -> %s\n' "$STEP_NUMBER" "$stage" "$verb" "$(output_of "$@")"
+    printf '== %s %s -> %s\n' "$stage" "$verb" "${output#"$ROOT/"}"
     if ! (cd "$ROOT" && "${command[@]}") 2>&1 | tee "$log"; then
         {
-            printf '\nstep %d failed; its log: %s\nto repeat it alone:\n  ' "$STEP_NUMBER" "$log"
+            printf '\n%s %s failed; its log: %s\nto repeat it alone (in %s):\n  ' "$stage" "$verb" "$log" "$ROOT"
             printf '%q ' "${command[@]}"
             printf '\n'
         } >&2
+        exit 1
+    fi
+}
+
+# background NAME FUNCTION [ARGUMENTS]: runs steps beside others, each line of their output marked with NAME; waits
+# while JOBS of them are running. all_done: waits for every one, and ends the recipe if one has failed.
+JOB_IDS=()
+
+background() {
+    local name=$1
+    shift
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do sleep 0.5; done
+    (
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / JOBS))}
+        "$@" 2>&1 | sed -u "s/^/[$name] /"
+    ) &
+    JOB_IDS+=("$!")
+}
+
+all_done() {
+    local id failed=0
+    for id in "${JOB_IDS[@]}"; do wait "$id" || failed=1; done
+    JOB_IDS=()
+    if [ $failed -ne 0 ]; then
+        echo "error: a step failed; see its lines above" >&2
         exit 1
     fi
 }
@@ -68,7 +99,7 @@ start_recipe() {
     RECIPE_START=$SECONDS
     mkdir -p "$RUN"
     exec 8>"$RUN/.lock"
-    flock -n 8 || { echo "error: another recipe is running in $RUN: wait for it, or choose another RUN" >&2; exit 1; }
+    flock -n 8 || { echo "waiting for another recipe in $RUN, or for the last step of one that was killed"; flock 8; }
     printf '%s at scale %s, corpus %s, in %s\n' "$1" "$SCALE" "$(basename "$CORPUS" .yaml)" "$RUN"
 }
 

@@ -2,14 +2,13 @@
 
 import importlib
 import itertools
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from prox.command import Verb, parse
+from tests.core.conftest import Rehearsal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -72,30 +71,21 @@ def test_configs_name_no_folder_of_a_run() -> None:
         )
 
 
-def test_recipes_ask_for_configs_that_exist_and_commands_that_parse(tmp_path: Path) -> None:
-    """Runs the quickstart with a Python that only parses, in a copy of the scripts."""
-    copy = tmp_path / "checkout"
-    shutil.copytree(REPOSITORY / "scripts", copy / "scripts")
-    shutil.copytree(CONFIGS, copy / "configs")
-    (copy / "scripts/setup.sh").write_text("#!/bin/sh\n")
-    python = copy / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nshift\nprintf "%s\\n" "$(printf "\\037%s" "$@")" >>"$PROX_COMMANDS"\n')
-    python.chmod(0o755)
-    table = tmp_path / "run/evaluation/table/table.md"
-    table.parent.mkdir(parents=True)
-    table.write_text("the table\n")
-    commands = tmp_path / "commands"
-    done = subprocess.run(
-        [copy / "scripts/run_quickstart.sh"],
-        env={"PATH": "/usr/bin:/bin", "RUN": str(tmp_path / "run"), "PROX_COMMANDS": str(commands)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_the_quickstart_asks_for_commands_that_parse(rehearsal: Rehearsal) -> None:
+    done = rehearsal.run("scripts/run_quickstart.sh")
     assert done.returncode == 0, done.stderr
     assert "the table" in done.stdout
-    lines = [line.split("\x1f")[1:] for line in commands.read_text().splitlines()]
-    assert len(lines) > 30
-    for stage, *arguments in lines:
+    commands = rehearsal.commands()
+    assert len(commands) > 30
+    for stage, *arguments in commands:
         parse(stage, verbs_of(stage), arguments)
+
+
+def test_a_failing_step_ends_the_recipe_and_says_how_to_repeat_it(rehearsal: Rehearsal) -> None:
+    python = rehearsal.folder / ".venv/bin/python"
+    python.write_text(python.read_text() + 'case "$*" in *split*) exit 3;; esac\n')
+    done = rehearsal.run("scripts/run_quickstart.sh")
+    assert done.returncode == 1
+    assert "annotation split failed; its log: " in done.stdout
+    assert "to repeat it alone" in done.stdout
+    assert not any(stage == "adaptation" for stage, *_ in rehearsal.commands())
