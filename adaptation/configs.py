@@ -111,8 +111,6 @@ class TrainConfig(CommandConfig):
     """Gradient norm above which gradients are scaled down."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the computation: `auto` is bfloat16 on CUDA and float32 on CPU; weights stay float32."""
-    loss_on_prompt: bool = False
-    """Learn the prompt's text too, not only the answer; helps a base that has seen few documents of this kind."""
     group_by_length: bool = True
     """Put examples of like length into one batch, which saves padding."""
     gradient_checkpointing: bool = False

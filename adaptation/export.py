@@ -30,9 +30,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    writer = ExampleWriter(
-        config.task, config.dialogue, tokenizer, room, config.max_new_tokens, config.teach_normalize
-    )
+    writer = ExampleWriter(config.task, config.dialogue, tokenizer, room, config.max_new_tokens, config.teach_normalize)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
         for split in SPLITS

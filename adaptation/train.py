@@ -79,7 +79,6 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "cutoff_len": report["context"],
         "output_dir": str(config.output / CHECKPOINTS),
         "resume_from_checkpoint": str(resume_from) if resume_from else None,
-        "train_on_prompt": config.loss_on_prompt,
         "overwrite_cache": True,
         "per_device_train_batch_size": config.micro_batch_size,
         "gradient_accumulation_steps": config.accumulation_steps,

@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pretraining.checkpoint import MODEL, read_weights
 from pretraining.configs import ExportConfig
-from prox.artifact import write_atomically
+from prox.artifact import SUCCESS, read_json, write_atomically
 from prox.errors import UserError
 
 CHECK_SHAPE = (2, 64)
@@ -108,4 +108,5 @@ def export(config: ExportConfig) -> dict[str, Any]:
     model.to(getattr(torch, config.dtype)).save_pretrained(config.output)
     tokenizer.save_pretrained(config.output)
     write_atomically(config.output / "README.md", model_card(architecture, model, config, difference))
-    return {"parameters": model.num_parameters(), "largest_logit_difference": f"{difference:.1e}"}
+    step = config.step or read_json(config.checkpoint / SUCCESS)["summary"]["step"]
+    return {"parameters": model.num_parameters(), "step": step, "largest_logit_difference": f"{difference:.1e}"}

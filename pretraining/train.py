@@ -200,6 +200,7 @@ def run_steps(
                 save_checkpoint(fabric, config.output, state, config.keep_checkpoints)
     return {
         "model": config.resolved_shape().name,
+        "step": last,
         "tokens": metrics["tokens"],
         "loss": round(metrics["loss"], 4),
         "tokens_per_second": round(meter.average_speed()),

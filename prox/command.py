@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import importlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -106,7 +107,9 @@ def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple
 
 
 def configure_logging() -> None:
-    """Plain lines with the time on stderr; libraries speak from warnings on."""
+    """Plain lines with the time on stderr; libraries speak from warnings on, and draw bars on terminals only."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers goes by it too
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     log.setLevel(logging.INFO)
 
@@ -171,9 +174,10 @@ def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = N
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        where = f" (while writing {error.filename})" if error.filename else ""
         print(
-            f"error: {command}: no space left for {error.filename or config.output}: free some space or choose another "
-            "--output, then run the same command again; finished parts are kept",
+            f"error: {command}: no space left for {config.output}{where}: free some space or choose another --output, "
+            "then run the same command again; finished parts are kept",
             file=sys.stderr,
         )
         return 1

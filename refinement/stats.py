@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from datatrove.utils.batching import batched
 
 from prox.artifact import write_json
-from prox.errors import UserError
+from prox.engines.local import load_tokenizer
 from prox.executor import count_words
 from prox.progress import track
 from prox.units import iterate_documents
@@ -44,14 +44,7 @@ def table(arms: dict[str, dict[str, int]], shares: dict[str, dict[str, float]]) 
 
 def measure(config: StatsConfig) -> dict[str, Any]:
     """Counts every arm, writes ``stats.json`` and prints the table."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(config.tokenizer))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--tokenizer {config.tokenizer} can't be loaded ({error}): give a tokenizer's folder"
-        ) from error
+    tokenizer = load_tokenizer(str(config.tokenizer))
     arms = {name: size_of(path, tokenizer, name) for name, path in config.arms.items()}
     base = arms.get("raw") or next(iter(arms.values()))
     shares = {

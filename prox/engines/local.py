@@ -17,7 +17,7 @@ log = logging.getLogger("prox")
 
 
 def load_tokenizer(checkpoint: str) -> "PreTrainedTokenizerBase":
-    """The checkpoint's fast tokenizer; a ``UserError`` names a checkpoint that has none."""
+    """The checkpoint's fast tokenizer, for any length of text; a ``UserError`` names a checkpoint that has none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
