@@ -180,7 +180,7 @@ class TableConfig(CommandConfig):
         return [
             folder
             for folder in folders
-            if is_committed(folder) and not any(part.endswith(".previous") for part in folder.parts)
+            if is_committed(folder) and not any(".previous-" in part for part in folder.parts)
         ]
 
     def inputs(self) -> list[Path]:

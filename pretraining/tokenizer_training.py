@@ -12,13 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from pretraining.configs import SPECIAL_TOKENS, TokenizerConfig
 from prox.artifact import write_json
 from prox.errors import UserError
+from prox.program import line_marker
 from prox.progress import track
 from prox.units import iterate_documents
-
-
-def line_marker(number: int) -> str:
-    """How a refiner's prompt numbers line ``number``: ``[017]``."""
-    return f"[{number:03d}]"
 
 
 def train_tokenizer(config: TokenizerConfig) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,8 +85,9 @@ def fingerprint_of_path(path: Path) -> str:
     A file inside an artefact is identified by that artefact.
     """
     for folder in (path, *path.parents):
-        if (folder / SUCCESS).is_file():
-            return f"{read_json(folder / SUCCESS)['fingerprint']}:{path.relative_to(folder)}"
+        mark = committed_fingerprint(folder)
+        if mark is not None:
+            return f"{mark}:{path.relative_to(folder)}"
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
     elif path.is_file():
@@ -114,7 +114,18 @@ def fingerprint(command: str, settings: Any, inputs: Iterable[Path], extra: Iter
 
 def is_committed(folder: Path) -> bool:
     """True when the artefact in ``folder`` was finished."""
-    return (folder / SUCCESS).is_file()
+    return committed_fingerprint(folder) is not None
+
+
+def committed_fingerprint(folder: Path) -> str | None:
+    """Fingerprint of a finished artefact; None for other folders, those with another tool's ``_SUCCESS`` included."""
+    if not (folder / SUCCESS).is_file() or not (folder / SNAPSHOT).is_file():
+        return None
+    try:
+        content = json.loads((folder / SUCCESS).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return content.get("fingerprint") if isinstance(content, dict) else None
 
 
 def started_fingerprint(folder: Path) -> str | None:
@@ -128,13 +139,27 @@ def started_fingerprint(folder: Path) -> str | None:
         return None
 
 
+def generations(folder: Path) -> list[Path]:
+    """Earlier outputs that stood in ``folder``, newest last: ``<folder>.previous-1``, ``-2``, ..."""
+    found = folder.parent.glob(f"{folder.name}.previous-*")
+    return sorted((path for path in found if path.suffix[10:].isdigit()), key=lambda path: int(path.suffix[10:]))
+
+
 def set_aside(folder: Path) -> Path:
-    """Moves an artefact made with other settings to ``<folder>.previous`` (one generation is kept)."""
-    previous = folder.with_name(folder.name + ".previous")
-    if previous.exists():
-        shutil.rmtree(previous)
+    """Moves an artefact made with other settings to ``<folder>.previous-<n>``. Nothing is ever deleted."""
+    numbers = [int(path.suffix[10:]) for path in generations(folder)]
+    previous = folder.with_name(f"{folder.name}.previous-{max(numbers, default=0) + 1}")
     folder.rename(previous)
     return previous
+
+
+def take_back(folder: Path, mark: str) -> Path | None:
+    """Moves the newest earlier output with this fingerprint back to ``folder``, which must be free; else None."""
+    for previous in reversed(generations(folder)):
+        if started_fingerprint(previous) == mark:
+            previous.rename(folder)
+            return previous
+    return None
 
 
 def git_commit() -> str | None:

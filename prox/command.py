@@ -124,6 +124,30 @@ def print_plan(command: str, config: CommandConfig) -> None:
         print(f"  {key}: {value}")
 
 
+def is_finished(command: str, output: Path, mark: str) -> bool:
+    """True when ``output`` is committed under ``mark``. Otherwise makes room: work under way stays, to be resumed; an
+    output of other settings is moved aside, or an earlier one of these settings moved back.
+    """
+    started = artifact.started_fingerprint(output)
+    if started is None and output.exists():
+        # A kill before the first file's rename leaves hidden files only.
+        if not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir()):
+            raise UserError(f"--output {output} holds what no `python -m {command}` wrote: give an empty or new folder")
+    elif started is not None and started != mark:
+        previous = artifact.set_aside(output)
+        log.info("%s: config or inputs changed; the earlier output is now %s", command, previous)
+        returned = artifact.take_back(output, mark)
+        if returned is not None:
+            log.info("%s: %s was made with this config and these inputs: it is used again", command, returned)
+            started = mark
+    if started == mark and artifact.is_committed(output):
+        log.info("%s: skipped, %s is committed and its config and inputs are unchanged", command, output)
+        return True
+    if started == mark:
+        log.info("%s: resuming %s", command, output)
+    return False
+
+
 def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     """Validates, plans or skips, else runs the verb and commits its output."""
     problems = config.problems()
@@ -133,19 +157,8 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
         print_plan(command, config)
         return
     mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
-    started = artifact.started_fingerprint(config.output)
-    if started == mark and artifact.is_committed(config.output):
-        log.info("%s: skipped, %s is committed and its config and inputs are unchanged", command, config.output)
+    if is_finished(command, config.output, mark):
         return
-    if started is not None and started != mark:
-        previous = artifact.set_aside(config.output)
-        log.info("%s: config or inputs changed; the earlier output is now %s", command, previous)
-    elif started is not None:
-        log.info("%s: resuming %s", command, config.output)
-    elif config.output.exists() and any(config.output.iterdir()):
-        raise UserError(
-            f"--output {config.output} holds files that no `python -m {command}` wrote: give an empty or new folder"
-        )
     config.output.mkdir(parents=True, exist_ok=True)
     artifact.write_snapshot(config.output, command, config, mark)
     module, function = verb.function.split(":")
@@ -170,6 +183,9 @@ def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = N
         return 2
     except UserError as error:
         print(f"error: {command}: {error}", file=sys.stderr)
+        return 1
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        print(f"error: {command}: {error.strerror}: {error.filename}: mend it or choose another path", file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -112,19 +112,16 @@ class CorpusConfig:
 
 
 def formats_at(path: str, pattern: str = "") -> list[str]:
-    """Formats whose file names occur at a path: of the file, of the URL's last part, or of the files in the folder."""
+    """Formats whose file names occur at a path: of the file, of the URL's last part, or of the files in the folder.
+
+    Text files beside data files are a README or a licence, not documents.
+    """
     known = [format for format in SUFFIXES if path.endswith(SUFFIXES[format])]
     if known or is_remote(path):
         return known
-    return [
-        format
-        for format in SUFFIXES
-        if any(_named(format, file) for file in local_files(CorpusConfig("auto", path, pattern)))
-    ]
-
-
-def _named(format: str, file: Path) -> bool:
-    return file.name.endswith(SUFFIXES[format])
+    names = [file.name for file in local_files(CorpusConfig("auto", path, pattern))]
+    found = [format for format in SUFFIXES if any(name.endswith(SUFFIXES[format]) for name in names)]
+    return [format for format in found if format != "text"] or found
 
 
 def resolve_format(config: CorpusConfig) -> CorpusConfig:

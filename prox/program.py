@@ -102,7 +102,7 @@ def _constant(node: ast.expr, kind: type) -> int | str:
     negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
     value = node.operand if negative else node
     if not isinstance(value, ast.Constant) or type(value.value) is not kind or (negative and kind is str):
-        raise _Unreadable(f"expected a literal {kind.__name__}, found {ast.unparse(node)[:40]!r}")
+        raise _Unreadable(f"expected a literal {kind.__name__}")
     if kind is str and not _encodable(value.value):
         raise _Unreadable("the string holds a lone surrogate")
     return -value.value if negative else value.value
@@ -143,16 +143,6 @@ def _operation(node: ast.stmt) -> Operation:
         raise _Unreadable(f"{call.func.id} lacks an argument") from None
 
 
-def _statements(source: str) -> list[ast.stmt] | None:
-    """The statements of ``source``; None when Python's grammar rejects it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unknown escape such as \d is no reason to write to stderr
-            return ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def _code_lines(text: str) -> list[tuple[int, str]]:
     """(0-based line number, stripped line) of the lines that may hold code: no blanks, fences or comments."""
     lines = [(number, line.strip()) for number, line in enumerate(text.replace("\r\n", "\n").split("\n"))]
@@ -178,10 +168,15 @@ def parse_program(text: str, style: Style = "calls") -> Program:
 def _read_calls(line: str) -> list[Operation]:
     if len(line) > MAX_LINE_CHARACTERS:
         raise _Unreadable(f"the line has {len(line)} characters, more than {MAX_LINE_CHARACTERS}")
-    statements = _statements(line)
-    if statements is None:
-        raise _Unreadable("not valid syntax (cut off, or no call)")
-    return [_operation(statement) for statement in statements]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unknown escape such as \d is no reason to write to stderr
+            statements = ast.parse(line).body
+        return [_operation(statement) for statement in statements]
+    except (SyntaxError, ValueError):
+        raise _Unreadable("not valid syntax (cut off, or no call)") from None
+    except (RecursionError, MemoryError):
+        raise _Unreadable("nested too deeply") from None
 
 
 def _read_compact(line: str) -> list[Operation]:

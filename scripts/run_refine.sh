@@ -3,9 +3,10 @@
 #
 #   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst), WARC/WET, text files
 #   --output DIR               where everything goes; the refined corpus is DIR/chunk/documents/*.parquet
-#   --document_refiner MODEL   folder or hub name of the document refiner (default: the quickstart's)
-#   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default: the quickstart's)
+#   --format NAME              parquet, jsonl, warc or text, where the files' names don't say it (default: auto)
 #   --text_column NAME         column or key that holds the text (default: text)
+#   --document_refiner MODEL   folder or hub name of the document refiner
+#   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default for both: the quickstart's)
 #   --engine local|vllm        what runs the refiners (default: local)
 #   --workers N                processes that refine units side by side (default: 1)
 #
@@ -17,13 +18,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
 
-INPUT="" OUTPUT="" TEXT_COLUMN=text ENGINE=local WORKERS=1
+INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ENGINE=local WORKERS=1
 QUICKSTART=$ROOT/runs/quickstart/adaptation
 DOCUMENT_REFINER="" CHUNK_REFINER=""
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
-        --input | --output | --document_refiner | --chunk_refiner | --text_column | --engine | --workers)
+        --input | --output | --format | --document_refiner | --chunk_refiner | --text_column | --engine | --workers)
             [ $# -ge 2 ] || fail "$1 needs a value"
             declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
             shift 2
@@ -34,30 +35,37 @@ done
 [ -n "$INPUT" ] || fail "--input is missing"
 [ -n "$OUTPUT" ] || fail "--output is missing"
 
-# The scale decides window and prompt lengths: the quickstart's refiners have a short context.
-SCALE=paper
+# The quickstart's refiners were taught with the nano scale's window; for others the paper's settings hold, lowered to
+# what the refiner's context takes.
 if [ -z "$DOCUMENT_REFINER$CHUNK_REFINER" ]; then
     SCALE=nano
     [ -f "$QUICKSTART/chunk/refiner/_SUCCESS" ] \
         || fail "no refiner is given and the quickstart has made none yet: run scripts/run_quickstart.sh first, or name
 --document_refiner and --chunk_refiner (for example gair-prox/web-doc-refining-lm and gair-prox/web-chunk-refining-lm)"
+    DOCUMENT_REFINER=$QUICKSTART/document/refiner CHUNK_REFINER=$QUICKSTART/chunk/refiner
+    echo "note: these are the quickstart's refiners, 2 million parameters taught by rules: fit to try, not to use" >&2
+elif [ -z "$DOCUMENT_REFINER" ] || [ -z "$CHUNK_REFINER" ]; then
+    fail "name both refiners, --document_refiner and --chunk_refiner, or neither"
 fi
-DOCUMENT_REFINER=${DOCUMENT_REFINER:-$QUICKSTART/document/refiner}
-CHUNK_REFINER=${CHUNK_REFINER:-$QUICKSTART/chunk/refiner}
+SCALE=${SCALE:-paper}
+# The published chunk refiner reads two BOS tokens, as its authors' script gives it.
+CHUNK=chunk
+case $CHUNK_REFINER in gair-prox/*) CHUNK=chunk:published ;; esac
 "$ROOT/scripts/setup.sh"
 
 # Commands run in the repository, paths are meant from where the user stands.
 case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
 RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
+case $RUN/ in "$INPUT"/*) fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;; esac
 for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
     if [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
 done
 start_recipe refine
 
-step refinement ingest --corpus.format auto --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
-    --output "$RUN/ingest"
+step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
+    --corpus.limit -1 --output "$RUN/ingest"
 step refinement document --documents "$RUN/ingest" --refiner.checkpoint "$DOCUMENT_REFINER" \
     --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/document"
-step refinement chunk --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \
+step refinement "$CHUNK" --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \
     --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/chunk"
 finish_recipe "refined corpus" "$RUN/chunk/documents"

@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENVIRONMENT=.venv
+BEGUN=$ENVIRONMENT/prox-setup-begun
 MARK=$ENVIRONMENT/prox-setup-complete
 LOG=$PWD/.setup.log
 
@@ -23,7 +24,8 @@ for argument in "$@"; do
     esac
 done
 
-device=${PROX_DEVICE:-}
+# A finished environment keeps the device it was made for.
+device=${PROX_DEVICE:-$(cut -d' ' -f1 "$MARK" 2>/dev/null || true)}
 if [ -z "$device" ]; then
     if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; then device=cuda; else device=cpu; fi
 fi
@@ -35,7 +37,7 @@ python=${PROX_PYTHON:-python3.11}
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
     || fail "'$python' is not Python 3.11: install it, or point PROX_PYTHON at one"
 
-mark="$device $(cat "$lock" pyproject.toml | sha256sum | cut -c1-16)"
+mark="$device $(sha256sum <"$lock" | cut -c1-16)"
 
 # Two commands started at once must not build the same environment.
 exec 9>.setup.lock
@@ -46,11 +48,13 @@ quietly() { "$@" >>"$LOG" 2>&1 || { tail -n 15 "$LOG" >&2; fail "see $LOG; run s
 
 if [ "$(cat "$MARK" 2>/dev/null)" != "$mark" ] || ! "$ENVIRONMENT/bin/python" -c 'import prox, torch' 2>/dev/null; then
     if [ -e "$ENVIRONMENT" ]; then
+        [ -e "$BEGUN" ] || fail "$ENVIRONMENT was not made by this script: move it away, then run scripts/setup.sh again"
         say "$ENVIRONMENT is unfinished, broken or from another lock: making it anew"
         rm -rf "$ENVIRONMENT"
     fi
     say "installing $(wc -l <"$lock") packages of $lock into $ENVIRONMENT (about 4 GB on CPU, 15 GB with CUDA; minutes)"
     : >"$LOG"
+    mkdir -p "$ENVIRONMENT" && touch "$BEGUN"
     quietly "$python" -m venv "$ENVIRONMENT"
     say "1/3 torch with its dependencies"
     quietly "$ENVIRONMENT/bin/python" -m pip install "$(grep -E '^torch==' "$lock")"

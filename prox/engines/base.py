@@ -1,7 +1,6 @@
 """What an engine can do, its config, and the one loader that keeps it for the life of the process."""
 
-import dataclasses
-import functools
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -63,7 +62,7 @@ class EngineConfig:
     """`local` (transformers), `vllm` (in process) or `server` (any OpenAI-compatible endpoint)."""
     device: str = "auto"
     """`auto` (CUDA where there is one), `cpu` or `cuda`; local engine only."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Weights' number format: `auto` is bfloat16 on CUDA and float32 on CPU."""
     batch_size: int = 32
     """Prompts a forward pass (local) or sequences at once (vllm)."""
@@ -85,13 +84,15 @@ class EngineConfig:
         found = []
         if self.kind == "server" and not self.base_url.startswith(("http://", "https://")):
             found.append(f"engine.base_url {self.base_url!r} is no address: give the server's URL, ending in /v1")
-        for name in ("batch_size", "concurrency"):
-            if getattr(self, name) < 1:
-                found.append(f"engine.{name} is {getattr(self, name)}: it must be at least 1")
+        for name, least in (("batch_size", 1), ("concurrency", 1), ("max_retries", 0)):
+            if getattr(self, name) < least:
+                found.append(f"engine.{name} is {getattr(self, name)}: it must be at least {least}")
         return found
 
 
-@functools.lru_cache(maxsize=2)
+_loaded: dict[str, tuple[tuple[EngineConfig, str], Engine]] = {}
+
+
 def _load(config: EngineConfig, checkpoint: str) -> Engine:
     if config.kind == "server":
         from prox.engines.server import ServerEngine
@@ -107,10 +108,16 @@ def _load(config: EngineConfig, checkpoint: str) -> Engine:
 
 
 def load_engine(config: EngineConfig, checkpoint: str) -> Engine:
-    """The engine for a checkpoint (local folder or hub name), loaded once a process.
+    """The engine for a checkpoint (local folder or hub name); the last one of each kind stays loaded.
 
-    Raises ``UserError`` where the checkpoint can't be loaded.
+    An engine gives its memory back before the next of its kind is loaded: vLLM takes most of a GPU for itself. Raises
+    ``UserError`` where the checkpoint can't be loaded.
     """
     if not checkpoint:
         raise UserError("no checkpoint is set: give a local folder or a hub name")
-    return _load(dataclasses.replace(config), str(checkpoint))
+    key = (config, str(checkpoint))
+    if config.kind not in _loaded or _loaded[config.kind][0] != key:
+        _loaded.pop(config.kind, None)
+        gc.collect()
+        _loaded[config.kind] = (key, _load(*key))
+    return _loaded[config.kind][1]

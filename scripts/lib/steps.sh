@@ -30,12 +30,20 @@ configs() {
     done
 }
 
-# scales: a scale may build on another; configs/scales/pico only says where it differs from nano.
+# scales: a scale may build on another; configs/scales/pico only says where it differs from nano, and paper is what
+# configs/<stage>/ says already.
 scales() {
     case $SCALE in
         pico) echo nano pico ;;
         *) echo "$SCALE" ;;
     esac
+}
+
+check_scale() {
+    if [ "$SCALE" != paper ] && [ ! -d "$ROOT/configs/scales/$SCALE" ]; then
+        echo "error: SCALE is '$SCALE'; there are: paper $(ls "$ROOT/configs/scales" | tr '\n' ' ')" >&2
+        exit 2
+    fi
 }
 
 # step STAGE VERB[:VARIANT] [OPTIONS]: runs one command; its output goes to the terminal and to $RUN/logs/.
@@ -76,6 +84,18 @@ background() {
     JOB_IDS+=("$!")
 }
 
+# end_jobs: ends the background steps with all their processes.
+end_jobs() {
+    local id
+    for id in $(jobs -rp); do end_tree "$id"; done
+}
+
+end_tree() {
+    local child
+    for child in $(ps -o pid= --ppid "$1"); do end_tree "$child"; done
+    kill "$1" 2>/dev/null || true
+}
+
 all_done() {
     local id failed=0
     for id in "${JOB_IDS[@]}"; do wait "$id" || failed=1; done
@@ -97,6 +117,11 @@ output_of() {
 # start_recipe NAME / finish_recipe WHAT WHERE: say what is run where, and what came out after how long.
 start_recipe() {
     RECIPE_START=$SECONDS
+    check_scale
+    case $JOBS in '' | *[!0-9]* | 0) echo "error: JOBS is '$JOBS': give a number from 1 on" >&2; exit 2 ;; esac
+    # Ended from outside, a recipe takes the steps beside it along.
+    trap 'end_jobs; exit 143' TERM
+    trap 'end_jobs; exit 130' INT
     mkdir -p "$RUN"
     exec 8>"$RUN/.lock"
     flock -n 8 || { echo "waiting for another recipe in $RUN, or for the last step of one that was killed"; flock 8; }

@@ -81,7 +81,7 @@ def test_a_dead_server_leaves_the_artefact_unfinished(chat_server, make_document
     chat_server.respond = lambda messages, number: (200, {}, SCORED.format(closing_of(messages), 3))
     moved = chat_server.base_url.replace("127.0.0.1", "localhost")  # another address keeps what is there
     assert run("score", documents, tmp_path / "out", moved) == 0
-    assert not (tmp_path / "out.previous").exists()
+    assert not (tmp_path / "out.previous-1").exists()
 
 
 def test_chunk_programs_are_merged_and_bad_ones_kept_aside(chat_server, make_documents, tmp_path) -> None:

@@ -101,7 +101,7 @@ def test_finished_work_is_skipped_until_config_or_input_change(run, tmp_path: Pa
     assert len(CALLS) == 1
     assert run("--part.size", "3") == 0
     assert len(CALLS) == 2
-    assert artifact.is_committed(tmp_path / "out.previous")
+    assert artifact.is_committed(tmp_path / "out.previous-1")
     (tmp_path / "in.txt").write_text("hello, world")
     assert run("--part.size", "3") == 0
     assert (tmp_path / "out/copy").read_text() == "hello, world"
@@ -116,6 +116,36 @@ def test_failures_are_one_clear_line_and_commit_nothing(
     assert not artifact.is_committed(tmp_path / "out")
     # The output is resumed, not refused, when the cause is mended.
     assert run() == 0
+
+
+def test_a_wrong_flag_corrected_costs_nothing(run, tmp_path: Path) -> None:
+    for size in ("1", "2", "1", "2"):
+        assert run("--part.size", size) == 0
+    assert [config.part.size for config in CALLS] == [1, 2]
+    assert len(list(tmp_path.glob("out.previous-*"))) == 1
+
+
+def test_a_kill_before_the_first_file_is_no_obstacle(run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.config.yaml.123.tmp").write_text("half")
+    assert run() == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]"])
+def test_another_tools_mark_of_success_means_nothing(run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "_SUCCESS").write_text(content)
+    assert run() == 0
+    (tmp_path / "in.txt").write_text("changed")
+    assert run() == 0
+    assert len(CALLS) == 2
+
+
+def test_an_output_that_is_a_file_is_named(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "out").write_text("")
+    assert run() == 1
+    assert "holds what no" in capsys.readouterr().err
+    assert run("--output", str(tmp_path / "out/deeper")) == 1
+    assert "out" in capsys.readouterr().err
 
 
 def test_someone_elses_folder_is_left_alone(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

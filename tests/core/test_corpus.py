@@ -204,7 +204,9 @@ def test_auto_goes_by_the_names_of_the_files(tmp_path: Path) -> None:
     assert config.problems() == []
     assert [document.text for document in open_corpus(config)] == ["# A page\n"]
     (tmp_path / "b.jsonl").write_text('{"text": "b"}\n')
-    assert "several formats (jsonl, text)" in config.problems()[0]
+    assert [document.text for document in open_corpus(config)] == ["b"]  # the page beside it is a README
+    (tmp_path / "c.parquet").write_bytes(b"")
+    assert "several formats (parquet, jsonl)" in config.problems()[0]
     assert "no file of a known format" in CorpusConfig(path=str(tmp_path), glob="*.docx").problems()[0]
     assert CorpusConfig(path=str(tmp_path / "b.jsonl"), text_column="body").problems()
     assert "does not exist" in CorpusConfig(path=str(tmp_path / "c")).problems()[0]

@@ -113,7 +113,7 @@ def test_a_table_inside_the_results_is_skipped_the_second_time(
 
 
 def test_only_committed_artefacts_count(evaluation: "Evaluation", results: Path, tmp_path: Path) -> None:
-    shutil.copytree(results / "lm_eval", results / "lm_eval.previous")
+    shutil.copytree(results / "lm_eval", results / "lm_eval.previous-1")
     (results / "lm_eval/_SUCCESS").unlink()
     assert run(evaluation, results, tmp_path / "table") == 0
     assert "lm-eval" not in (tmp_path / "table/table.md").read_text()
