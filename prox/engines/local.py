@@ -26,6 +26,8 @@ def load_tokenizer(checkpoint: str) -> "PreTrainedTokenizerBase":
         raise UserError(
             f"checkpoint {checkpoint!r} has no fast tokenizer (tokenizer.json): save one beside the weights"
         )
+    # Whole documents are tokenised to be cut; lengths are checked where prompts are made, so no warning is due.
+    tokenizer.model_max_length = 2**31
     return tokenizer
 
 
