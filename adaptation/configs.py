@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prox import artifact
-from prox.command import CommandConfig
+from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
 
@@ -142,6 +142,10 @@ class TrainConfig(CommandConfig):
     def inputs(self) -> list[Path]:
         return as_inputs(self.data, self.base)
 
+    def volatile_fields(self) -> frozenset[str]:
+        """`log_every` changes which lines `metrics.jsonl` has, not the weights."""
+        return VOLATILE_FIELDS | {"log_every"}
+
     @property
     def accumulation_steps(self) -> int:
         """Forward passes an optimizer step on each device."""
@@ -205,6 +209,14 @@ class ValidateConfig(CommandConfig):
 
     def inputs(self) -> list[Path]:
         return as_inputs(self.checkpoints, self.checkpoint, self.examples)
+
+    def volatile_fields(self) -> frozenset[str]:
+        """Where and in what batches the checkpoints run does not decide what they answer."""
+        return VOLATILE_FIELDS | {"engine"}
+
+    def input_marks(self) -> list[str]:
+        """The engine's settings that do decide it: the weights' number format, and the context that holds prompts."""
+        return [f"dtype:{self.engine.dtype}", f"max_context:{self.engine.max_context}"]
 
 
 @dataclass

@@ -13,9 +13,10 @@ from adaptation.examples import Example, answer_style, read_examples
 from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
 from adaptation.train import CHECKPOINTS, TRAINING
 from prox import artifact
+from prox.answers import is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
 from prox.dialogue import load_dialogue
-from prox.engines import Engine, load_engine
+from prox.engines import Completion, Engine, load_engine
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.progress import Progress
@@ -153,21 +154,22 @@ def document_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 def chunk_scores(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Chunk metrics, with the length of the answers and the shares of prompts and answers that were cut."""
+    answers = [Completion(row["predicted"], row["num_tokens"], row["finish_reason"]) for row in predictions]
     pairs = [
         ChunkPair(
             id=example.id,
             first_line=example.first_line,
             num_lines=example.text.count("\n") + 1,
             reference=example.reference,
-            predicted=parse_program(prediction["predicted"], prediction["style"]),
+            predicted=program_of(answer, prediction["style"]),
         )
-        for example, prediction in zip(examples, predictions, strict=True)
+        for example, prediction, answer in zip(examples, predictions, answers, strict=True)
     ]
     number = len(predictions)
     return {
         **chunk_metrics(pairs),
-        "mean_generated_tokens": sum(prediction["num_tokens"] for prediction in predictions) / number,
-        "share_cut_off": sum(prediction["finish_reason"] == "length" for prediction in predictions) / number,
+        "mean_generated_tokens": sum(answer.num_tokens for answer in answers) / number,
+        "share_cut_off": sum(map(is_cut_off, answers)) / number,
         "share_prompt_cut": sum(prediction["prompt_cut"] for prediction in predictions) / number,
     }
 

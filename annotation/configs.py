@@ -251,10 +251,10 @@ class SplitConfig(CommandConfig):
         found = artifact.require(self.documents, "documents", "`refinement ingest`")
         found += artifact.require(self.scores, "scores", "`annotation score`")
         found += artifact.require(self.programs, "programs", "`annotation program`")
-        if self.num_valid < -1:
-            found.append(f"--num_valid is {self.num_valid}: give 0 or more, or -1 to use --valid_share")
-        if self.num_valid == -1 and not 0 <= self.valid_share < 1:
-            found.append(f"--valid_share is {self.valid_share}: it must be at least 0 and below 1")
+        if self.num_valid < 1 and self.num_valid != -1:
+            found.append(f"--num_valid is {self.num_valid}: give 1 or more, or -1 to use --valid_share")
+        if self.num_valid == -1 and not 0 < self.valid_share < 1:
+            found.append(f"--valid_share is {self.valid_share}: it must be above 0 and below 1")
         return found
 
     def inputs(self) -> list[Path]:

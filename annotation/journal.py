@@ -15,6 +15,8 @@ Row = dict[str, Any]
 
 FILE_NAME = "work.jsonl"
 ASIDE = "aside.jsonl"
+MAX_DEAD_BATCHES = 3
+"""Batches without any answer, one after the other, after which the server is taken to be down."""
 
 
 class Journal:
@@ -61,12 +63,14 @@ def work_off(
     """Annotates every item not yet in the folder's journal; returns all rows in the order of ``items``.
 
     ``annotate`` gives one row an item. Rows with ``failed`` set (no answer from the server) are returned but not
-    written to the journal, so that the next run asks again. Raises ``UserError`` when a whole batch fails, or more than
-    ``max_failed_share`` of all items.
+    written to the journal, so that the next run asks again. Raises ``UserError`` when more than ``max_failed_share`` of
+    all items failed, and early where the server seems to be down: a batch without any answer, now or earlier, before
+    anything succeeded in this process, or ``MAX_DEAD_BATCHES`` of them in a row.
     """
     journal = Journal(folder / FILE_NAME)
     order: list[str] = []
     failed: dict[str, Row] = {}
+    any_answer, dead_batches = False, 0
     for batch in _batches(items, batch_size):
         order += [key for key, _ in batch]
         waiting = [(key, item) for key, item in batch if key not in journal.rows]
@@ -75,7 +79,10 @@ def work_off(
         journal.append((key, row) for key, row in answers if not row.get("failed"))
         missed = {key: row for key, row in answers if row.get("failed")}
         failed.update(missed)
-        if waiting and len(missed) == len(waiting):
+        any_answer = any_answer or len(missed) < len(waiting)
+        # A batch of which an earlier run has answers is not dead: what is left of it may be what no server answers.
+        dead_batches = dead_batches + 1 if len(missed) == len(batch) else 0
+        if dead_batches == MAX_DEAD_BATCHES or (dead_batches and not any_answer and len(batch) > 1):
             raise UserError(_failure_message(rows[0], len(missed), len(waiting), "of a batch"))
         progress.advance(len(batch))
     if failed and len(failed) > max_failed_share * len(order):

@@ -37,11 +37,25 @@ def split(config: SplitConfig) -> dict[str, Any]:
         ),
         "chunk_valid": [row for row in chunks if row["id"] in valid],
     }
+    _require_examples(config, sets)
     for name, rows in sets.items():
         journal.write_rows(config.output / f"{name}.jsonl", rows)
     facts = card.describe(config, sets, scores, programs, duplicates)
     card.write(config.output, facts)
     return {"annotator": facts["annotator"]} | {name: len(rows) for name, rows in sets.items()}
+
+
+def _require_examples(config: SplitConfig, sets: dict[str, list[journal.Row]]) -> None:
+    """An empty set is a ``UserError``: it would fail only after a refiner has been trained."""
+    if all(sets.values()):
+        return
+    counts = ", ".join(f"{name} {len(rows)}" for name, rows in sets.items())
+    held_out = f"--num_valid {config.num_valid}" if config.num_valid >= 0 else f"--valid_share {config.valid_share}"
+    balanced = "balanced" in (config.document_balance, config.chunk_balance)
+    raise UserError(
+        f"a set is empty ({counts}): annotate more documents, or change {held_out} (larger for an empty valid set, "
+        "smaller for an empty train set)" + ("; `balanced` empties a set that lacks one class" if balanced else "")
+    )
 
 
 def _document_examples(config: SplitConfig, scores: list[journal.Row]) -> tuple[list[journal.Row], int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.configs import BitsPerByteConfig
+from evaluation.configs import DEFINITION_VERSION, BitsPerByteConfig
 from evaluation.models import context_length, load_model, score_models, summary_of, training_step
 from evaluation.records import Metric, Record, sha256_of_files
 from evaluation.yardstick import TEXT, read_texts, source_of
@@ -29,8 +29,6 @@ log = logging.getLogger("prox")
 
 SUITE = "bits_per_byte"
 TASK = "yardstick"
-# Raise it when the measure changes, so that old and new scores refuse to share a table.
-DEFINITION_VERSION = "1"
 IGNORED = -100
 
 

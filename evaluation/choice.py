@@ -1,7 +1,6 @@
 """``evaluation choice``: the yardstick's multiple-choice task through a published harness."""
 
 import importlib
-import importlib.metadata
 import logging
 import os
 import shutil
@@ -66,7 +65,7 @@ def score_choice(config: ChoiceConfig) -> dict[str, Any]:
             return Record(
                 model=name,
                 suite=config.harness,
-                suite_version=importlib.metadata.version(harness.PACKAGE),
+                suite_version=config.harness_version() or "",
                 task=TASK,
                 metrics=score(name, folder),
                 num_samples=num_items,

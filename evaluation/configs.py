@@ -1,16 +1,24 @@
 """Configs of the evaluation verbs. Imports no heavy library: a skipped step must start at once."""
 
+import importlib.metadata
 import platform
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from evaluation.records import sha256_of_files
 from prox.artifact import is_committed, require
-from prox.command import CommandConfig
+from prox.command import VOLATILE_FIELDS, CommandConfig
 
 # A model's name is part of its records' file names.
 MODEL_NAME = re.compile(r"\w[\w+-]*")
+
+# Version of bits per byte. Raise it when the measure changes, so that old and new scores refuse to share a table.
+DEFINITION_VERSION = "1"
+# Distributions of the harnesses, whose versions decide scores.
+HARNESSES = {"lm_eval": "lm-eval", "lighteval": "lighteval"}
+TASK_DEFINITIONS = Path(__file__).parent / "tasks"
 
 
 @dataclass
@@ -97,6 +105,10 @@ class ModelsConfig(CommandConfig):
     def inputs(self) -> list[Path]:
         return [path for path in (self.yardstick, *self.models.values()) if path is not None]
 
+    def volatile_fields(self) -> frozenset[str]:
+        """Where and in what batches a model is scored does not decide its score."""
+        return VOLATILE_FIELDS | {"device", "batch_size"}
+
     def plan(self) -> dict[str, Any]:
         return {"models": ", ".join(self.models), "device": self.device, "dtype": self.dtype}
 
@@ -122,6 +134,9 @@ class BitsPerByteConfig(ModelsConfig):
             found.append(f"--stride {self.stride} is outside (0, 1]: 0.5 gives every token half a window of context")
         return found
 
+    def input_marks(self) -> list[str]:
+        return [f"definition:{DEFINITION_VERSION}"]
+
     def plan(self) -> dict[str, Any]:
         return {**super().plan(), "max_bytes": self.max_bytes or "all", "max_context_tokens": self.max_context}
 
@@ -140,7 +155,21 @@ class ChoiceConfig(ModelsConfig):
                 f"--yardstick {self.yardstick} has no multiple-choice set: make it with `evaluation yardstick "
                 "--num_items` above 0"
             )
+        if self.harness_version() is None:
+            found.append(f"--harness {self.harness}: {HARNESSES[self.harness]} is not installed: run scripts/setup.sh")
         return found
+
+    def harness_version(self) -> str | None:
+        """The installed version of the harness; None where it is not installed."""
+        try:
+            return importlib.metadata.version(HARNESSES[self.harness])
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def input_marks(self) -> list[str]:
+        """The task's definitions and the harness's version."""
+        files = sorted(path for path in TASK_DEFINITIONS.iterdir() if path.suffix in (".py", ".yaml"))
+        return [f"tasks:{sha256_of_files(*files)}", f"harness:{self.harness_version()}"]
 
     def plan(self) -> dict[str, Any]:
         return {**super().plan(), "harness": self.harness}

@@ -10,13 +10,12 @@ from lighteval.models.transformers.transformers_model import TransformersModelCo
 from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
 from lighteval.tasks.registry import Registry
 
-from evaluation.configs import ChoiceConfig
+from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig
 from evaluation.models import load_model, resolve_device
 from evaluation.records import Metric
 from evaluation.tasks.continuation import task_config
 
-PACKAGE = "lighteval"
-DEFINITION = Path(__file__).parent / "tasks" / "continuation.py"
+DEFINITION = TASK_DEFINITIONS / "continuation.py"
 # lighteval's names of the metrics, by lm-eval's, under which both are recorded.
 METRICS = {"acc": "acc", "acc_norm": "acc_norm"}
 

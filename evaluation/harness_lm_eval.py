@@ -8,12 +8,11 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from evaluation.configs import ChoiceConfig
+from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig
 from evaluation.models import load_model
 from evaluation.records import Metric
 
-PACKAGE = "lm-eval"
-DEFINITION = Path(__file__).parent / "tasks" / "continuation.yaml"
+DEFINITION = TASK_DEFINITIONS / "continuation.yaml"
 
 
 def scorer(config: ChoiceConfig, task: str, data: Path, scratch: Path) -> Callable[[str, Path], dict[str, Metric]]:

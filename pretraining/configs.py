@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pretraining.shapes import SHAPES, ModelShape, shape_named
 from prox.artifact import read_json, require
-from prox.command import CommandConfig
+from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.tracking import TrackingConfig
 
 STATS = "stats.json"
@@ -155,6 +155,10 @@ class TrainConfig(CommandConfig):
 
     def inputs(self) -> list[Path]:
         return [path for path in (self.tokens, self.init_from) if path]
+
+    def volatile_fields(self) -> frozenset[str]:
+        """When a run is saved and what it logs does not decide its weights."""
+        return VOLATILE_FIELDS | {"save_interval", "keep_checkpoints", "log_interval"}
 
     def problems(self) -> list[str]:
         found = require_file(self.tokens, STATS, "tokens", "`pretraining tokenize`")

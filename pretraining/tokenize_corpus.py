@@ -15,13 +15,14 @@ from pyarrow import parquet
 from tokenizers import Tokenizer
 
 from pretraining.configs import STATS, TokenizeConfig
-from prox.artifact import read_json, write_json
+from prox.artifact import read_json, write_atomically, write_json
 from prox.errors import UserError
 from prox.tasks import TaskExecutor
 from prox.units import DOCUMENTS, unit_files
 
 SHARDS = "shards"
 LOGS = "logs"
+UNIT_LIST = "units.txt"
 INDEX_ENTRY = np.dtype("<u8")
 
 
@@ -68,9 +69,15 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
     )
     rows = [parquet.read_metadata(unit).num_rows for unit in units]
     num_tasks = math.ceil(len(units) / math.ceil(len(units) / config.max_shards))
+    # Left to itself the reader would also take hidden files, such as the half-written ones a kill leaves; its
+    # glob_pattern fails in a folder whose own name holds brackets.
+    unit_list = config.output / LOGS / UNIT_LIST
+    unit_list.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(unit_list, "".join(f"{unit.name}\n" for unit in units))
+    reader = ParquetReader(str(config.documents / DOCUMENTS), paths_file=str(unit_list), read_metadata=False)
     TaskExecutor(
         "tokenize",
-        [ParquetReader(str(config.documents / DOCUMENTS), read_metadata=False), step],
+        [reader, step],
         sizes=[sum(rows[task::num_tasks]) for task in range(num_tasks)],  # datatrove deals files out in turn
         logging_dir=str(config.output / LOGS),
         workers=config.workers,

@@ -1,7 +1,7 @@
 """Metrics of a run: one JSON line each in ``<output>/metrics.jsonl``, always, and Weights & Biases as its mirror.
 
-W&B sits behind a null object, so no caller ever asks whether it is there, and a W&B that can't start is one warning:
-``metrics.jsonl`` is the record, and training goes on.
+W&B sits behind a null object, so no caller ever asks whether it is there, and a W&B that can't start, or fails later,
+is one warning: ``metrics.jsonl`` is the record, and training goes on.
 """
 
 import json
@@ -54,6 +54,35 @@ class NullMirror:
         """Nothing to close."""
 
 
+def _warn(error: Exception, output: Path) -> None:
+    log.warning("W&B is off for this run (%s: %s); metrics are in %s", type(error).__name__, error, output / METRICS)
+
+
+class GuardedMirror:
+    """A mirror that may fail: its first error is one warning, and it is not asked again."""
+
+    def __init__(self, mirror: Mirror, output: Path) -> None:
+        self._mirror, self._output = mirror, output
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Passes the metrics on."""
+        try:
+            self._mirror.log(metrics, step=step)
+        except Exception as error:  # as in start_wandb
+            self._give_up(error)
+
+    def finish(self) -> None:
+        """Closes the mirror."""
+        try:
+            self._mirror.finish()
+        except Exception as error:  # as in start_wandb
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        _warn(error, self._output)
+        self._mirror = NullMirror()
+
+
 def has_wandb_key() -> bool:
     """True when W&B would find a key without asking: the environment variable, or an entry in netrc."""
     if os.environ.get("WANDB_API_KEY"):
@@ -84,7 +113,7 @@ def run_identity(output: Path) -> str:
 
 
 def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
-    """A W&B run, or the null mirror when W&B is disabled or can't start."""
+    """A W&B run, guarded against its own failures, or the null mirror when W&B is disabled or can't start."""
     mode = resolve_mode(config)
     if mode == "disabled":
         return NullMirror()
@@ -92,7 +121,7 @@ def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True)
-        return wandb.init(
+        run = wandb.init(
             mode=mode,
             dir=str(output),
             project=config.project,
@@ -104,10 +133,9 @@ def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
             settings=quiet,
         )
     except Exception as error:  # whatever W&B's process, disk or network does, the training is worth more
-        log.warning(
-            "W&B is off for this run (%s: %s); metrics are in %s", type(error).__name__, error, output / METRICS
-        )
+        _warn(error, output)
         return NullMirror()
+    return GuardedMirror(run, output)
 
 
 def truncate_metrics(path: Path, step: int) -> None:

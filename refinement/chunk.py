@@ -10,17 +10,21 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
+from prox.answers import is_cut_off, program_of
 from prox.artifact import write_json
 from prox.chunking import Chunk, count_by_tokens, split_into_chunks
 from prox.engines import Completion
 from prox.errors import UserError
 from prox.executor import CallResult, Execution, count_words, execute, join_chunks
-from prox.program import Fault, Style, parse_program, render_program
+from prox.program import Fault, Style, render_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import ChunkConfig, DocumentGuards
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner
+from refinement.refiner import Refiner, load_refiner, log_once
 from refinement.tasks import run_units
+
+# A shorter window would cut pages into single lines.
+SMALLEST_LOWERED_WINDOW = 32
 
 _CALL = pa.struct([("call", pa.string()), ("status", pa.string()), ("count", pa.int64())])
 _CHUNK = pa.struct(
@@ -61,7 +65,7 @@ class RefinedChunk:
             "num_lines": self.chunk.text.count("\n") + 1,
             "skipped": self.completion is None,
             "program": self.completion.text if self.completion else "",
-            "cut_off": is_cut_off(self.completion),
+            "cut_off": self.completion is not None and is_cut_off(self.completion),
             "verdict": self.execution.verdict,
             "reason": self.execution.reason,
             "calls": [_call_row(call, style) for call in self.execution.calls],
@@ -74,17 +78,42 @@ def _call_row(result: CallResult, style: Style) -> dict[str, Any]:
     return {"call": call, "status": result.status, "count": result.count}
 
 
-def is_cut_off(completion: Completion | None) -> bool:
-    """True when the token limit ended the answer within a line."""
-    return completion is not None and completion.finish_reason == "length" and not completion.text.endswith("\n")
+@dataclass(frozen=True)
+class Limits:
+    """The longest chunk, prompt and answer, in tokens."""
+
+    window: int
+    prompt: int
+    max_new_tokens: int
+
+
+def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
+    """The config's window and answer length, lowered where the refiner's context can't hold both and the frame.
+
+    Raises ``UserError`` where no usable window would be left.
+    """
+    context = refiner.engine.max_context
+    empty = refiner.dialogue.chunk_text(Chunk(0, ""), refiner.tokenizer, context)
+    frame = len(refiner.dialogue.encode(empty, refiner.tokenizer))
+    window, max_new_tokens = config.window, config.max_new_tokens
+    if window + frame + max_new_tokens > context:
+        max_new_tokens = min(max_new_tokens, context // 4)
+        window = min(window, context - frame - max_new_tokens)
+    if window < min(config.window, SMALLEST_LOWERED_WINDOW):
+        raise UserError(
+            f"the refiner's context of {context} tokens has no room for chunks beside the prompt's frame of {frame} "
+            f"and an answer of {max_new_tokens}: use a refiner with a longer context, or a shorter dialogue"
+        )
+    settings = (("window", config.window, window), ("max_new_tokens", config.max_new_tokens, max_new_tokens))
+    lowered = [f"--{name} {asked} is lowered to {used}" for name, asked, used in settings if used < asked]
+    if lowered:
+        log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}")
+    return Limits(window, context - max_new_tokens, max_new_tokens)
 
 
 def run_program(chunk: Chunk, completion: Completion, style: Style, config: ChunkConfig) -> RefinedChunk:
-    """Parses and runs one answer. A cut-off last line is left out: it could read as an edit that was not meant."""
-    text = completion.text
-    if is_cut_off(completion):
-        text = text.rpartition("\n")[0]
-    execution = execute(parse_program(text, style), chunk.text, chunk.first_line, config.guards)
+    """Parses and runs one answer."""
+    execution = execute(program_of(completion, style), chunk.text, chunk.first_line, config.guards)
     return RefinedChunk(chunk, completion, execution)
 
 
@@ -112,37 +141,23 @@ class ChunkStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents that are left, refined."""
         refiner = load_refiner(self.config)
-        self._check_window(refiner)
+        limits = fit_limits(self.config, refiner)
         for batch in batched(data, self.config.documents_per_batch):
             documents = list(batch)
-            for document, chunks in zip(documents, self._refine(documents, refiner), strict=True):
+            for document, chunks in zip(documents, self._refine(documents, refiner, limits), strict=True):
                 yield from self._finish(document, chunks, refiner.dialogue.style)
 
-    def _longest_prompt(self, refiner: Refiner) -> int:
-        return refiner.engine.max_context - self.config.max_new_tokens
-
-    def _check_window(self, refiner: Refiner) -> None:
-        longest = self._longest_prompt(refiner)
-        empty = refiner.dialogue.chunk_text(Chunk(0, ""), refiner.tokenizer, max(longest, 1))
-        frame = len(refiner.dialogue.encode(empty, refiner.tokenizer))
-        if self.config.window + frame > longest:
-            raise UserError(
-                f"--window {self.config.window} and the prompt's frame of {frame} tokens leave no room for "
-                f"--max_new_tokens {self.config.max_new_tokens} in the refiner's context of "
-                f"{refiner.engine.max_context}: set --window to at most {longest - frame}, or lower --max_new_tokens"
-            )
-
-    def _refine(self, documents: list[Document], refiner: Refiner) -> list[list[RefinedChunk]]:
+    def _refine(self, documents: list[Document], refiner: Refiner, limits: Limits) -> list[list[RefinedChunk]]:
         """The refined chunks of each document; all prompts go to the engine in one call, which sorts them by length."""
         count = count_by_tokens(refiner.tokenizer)
-        chunks = [split_into_chunks(document.text, self.config.window, count) for document in documents]
+        chunks = [split_into_chunks(document.text, limits.window, count) for document in documents]
         asked = [chunk for of_document in chunks for chunk in of_document if not chunk.skipped]
-        longest = self._longest_prompt(refiner)
+        tokenizer = refiner.tokenizer
         prompts = [
-            refiner.dialogue.encode(refiner.dialogue.chunk_text(chunk, refiner.tokenizer, longest), refiner.tokenizer)
+            refiner.dialogue.encode(refiner.dialogue.chunk_text(chunk, tokenizer, limits.prompt), tokenizer)
             for chunk in asked
         ]
-        answers = iter(refiner.engine.generate(prompts, self.config.max_new_tokens) if prompts else [])
+        answers = iter(refiner.engine.generate(prompts, limits.max_new_tokens) if prompts else [])
         style = refiner.dialogue.style
         return [
             [

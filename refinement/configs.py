@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prox.artifact import require
-from prox.command import CommandConfig
+from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.corpus import CorpusConfig, corpus_inputs, corpus_marks
 from prox.dialogue import RefinerConfig
 from prox.engines import EngineConfig
@@ -104,6 +104,14 @@ class RefinerStepConfig(UnitsConfig):
         checkpoint = Path(self.refiner.checkpoint)
         return super().inputs() + ([checkpoint] if self.refiner.checkpoint and checkpoint.exists() else [])
 
+    def volatile_fields(self) -> frozenset[str]:
+        """Where and in what batches the checkpoint runs does not decide what it answers."""
+        return VOLATILE_FIELDS | {"engine", "documents_per_batch"}
+
+    def input_marks(self) -> list[str]:
+        """The engine's settings that do decide it: the weights' number format, and the context that holds prompts."""
+        return [f"dtype:{self.engine.dtype}", f"max_context:{self.engine.max_context}"]
+
     def plan(self) -> dict[str, Any]:
         return super().plan() | {"refiner": self.refiner.checkpoint, "engine": self.engine.kind}
 
@@ -118,7 +126,7 @@ class DocumentConfig(RefinerStepConfig):
     threshold: float = 0.5
     """Lowest `p_keep` that keeps a document; `logits` only."""
     max_prompt_tokens: int = 2_000
-    """Longest prompt in tokens; the document's end is cut."""
+    """Longest prompt in tokens, lowered where the refiner's context is shorter; the document's end is cut."""
     max_new_tokens: int = 16
     """Longest answer in tokens; `generate` only."""
 
@@ -142,9 +150,10 @@ class ChunkConfig(RefinerStepConfig):
     """Chunk stage: lines removed, strings replaced."""
 
     window: int = 1_500
-    """Longest chunk in tokens, line numbers included."""
+    """Longest chunk in tokens, line numbers included; lowered where the refiner's context is too short for it."""
     max_new_tokens: int = 256
-    """Longest program in tokens; the cut-off last line of a longer one is not run."""
+    """Longest program in tokens; the cut-off last line of a longer one is not run. Where window, prompt and program
+    exceed the refiner's context, at most a quarter of it."""
     guards: Guards = field(default_factory=Guards)
     """When a chunk's program is not trusted."""
     document_guards: DocumentGuards = field(default_factory=DocumentGuards)
@@ -172,10 +181,16 @@ class RulesConfig(UnitsConfig):
 
     filters: list[RuleConfig] = field(default_factory=list)
     """Filters in the order they are applied; a later one sees only what the earlier ones left."""
+    max_fault_share: float = 0.05
+    """Stop unfinished when a filter failed on more than this share of the documents it saw (0 to 1); they are kept."""
+
+    def volatile_fields(self) -> frozenset[str]:
+        """How many faults are borne does not decide what the filters leave."""
+        return VOLATILE_FIELDS | {"max_fault_share"}
 
     def problems(self) -> list[str]:
         unset = [] if self.filters else ["--filters is empty: name at least one filter"]
-        return super().problems() + unset
+        return super().problems() + unset + _share("max_fault_share", self.max_fault_share)
 
 
 @dataclass

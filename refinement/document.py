@@ -16,7 +16,7 @@ from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner
+from refinement.refiner import Refiner, load_refiner, log_once
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = pa.schema(
@@ -68,7 +68,13 @@ class DocumentStep(PipelineStep):
     def _decide(self, documents: list[Document], refiner: Refiner) -> DocumentsPipeline:
         by_logits = self.config.decision == "logits"
         room = answer_tokens(refiner.engine) if by_logits else self.config.max_new_tokens
-        longest = min(self.config.max_prompt_tokens, refiner.engine.max_context - room)
+        context = refiner.engine.max_context
+        longest = min(self.config.max_prompt_tokens, context - room)
+        if longest < self.config.max_prompt_tokens:
+            log_once(
+                f"refinement document: --max_prompt_tokens {self.config.max_prompt_tokens} is lowered to {longest}: "
+                f"the refiner's context is {context}"
+            )
         texts = [refiner.dialogue.document_text(document.text, refiner.tokenizer, longest) for document in documents]
         prompts = [refiner.dialogue.encode(text, refiner.tokenizer) for text in texts]
         if by_logits:

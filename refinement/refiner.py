@@ -1,5 +1,7 @@
 """A loaded refiner: its engine, tokenizer and dialogue."""
 
+import functools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,8 @@ from refinement.configs import RefinerStepConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("prox")
 
 
 @dataclass(frozen=True)
@@ -28,3 +32,9 @@ def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
     checkpoint = config.refiner.checkpoint
     return Refiner(load_engine(config.engine, checkpoint), load_dialogue(checkpoint, config.refiner.dialogue))
+
+
+@functools.cache
+def log_once(message: str) -> None:
+    """Logs a message once a process, however many units it is true of."""
+    log.info(message)

@@ -67,12 +67,34 @@ def build_rules(config: RulesConfig, writer: UnitWriter) -> list[Rule]:
     return rules
 
 
+def check_faults(config: RulesConfig, counts: dict[str, Any], faults: Counter[str], example: dict[str, str]) -> None:
+    """``UserError`` where a filter failed on more than ``max_fault_share`` of the documents it saw, in the whole run.
+
+    ``faults`` counts failures and ``example`` holds one, both by the filter's name.
+    """
+    dropped: Counter[str] = Counter()
+    for reason, count in counts["dropped_by_reason"].items():
+        dropped[reason.split(":")[0]] += count
+    seen = counts["documents"]
+    for name in dict.fromkeys(rule.name for rule in config.filters):
+        if faults[name] > config.max_fault_share * seen:
+            raise UserError(
+                f"{name} failed on {faults[name]} of the {seen} documents it saw ({example[name]}), more than "
+                f"--max_fault_share {config.max_fault_share}: correct its options in --filters, or raise the share"
+            )
+        seen -= dropped[name]
+
+
 def apply_rules(config: RulesConfig) -> dict[str, Any]:
-    """Runs the filters on every unit."""
+    """Runs the filters on every unit; a filter that fails again and again is a ``UserError`` at the end."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
     counts = run_units("refinement rules", config, build_rules(config, writer), writer)
     faults: Counter[str] = Counter()
+    example: dict[str, str] = {}
     for file in unit_files(config.output, LEDGER):
-        faults.update(pq.read_table(file, columns=["rule"])["rule"].to_pylist())
+        for row in pq.read_table(file, columns=["rule", "fault"]).to_pylist():
+            faults[row["rule"]] += 1
+            example.setdefault(row["rule"], row["fault"])
     write_json(config.output / "stats.json", counts | {"kept_because_the_rule_failed": faults})
+    check_faults(config, counts, faults, example)
     return {key: counts[key] for key in ("documents", "kept", "dropped")} | {"faults": sum(faults.values())}

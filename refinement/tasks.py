@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
 from prox.tasks import TaskExecutor
-from prox.units import DOCUMENTS, DROPPED, unit_files
+from prox.units import DOCUMENTS, DROPPED, LEDGER, unit_files
 from refinement.configs import UnitsConfig
 from refinement.pipeline import ReadUnit, UnitWriter
 
@@ -19,6 +20,13 @@ def _forget_lost_units(executor: TaskExecutor, writer: UnitWriter) -> None:
         marker = f"completions/{rank:05d}"
         if executor.logging_dir.isfile(marker) and not all(path.is_file() for path in writer.files(rank).values()):
             executor.logging_dir.rm(marker)
+
+
+def _remove_half_written_units(output: Path) -> None:
+    """Removes what killed workers were writing; no later run takes these names, which hold a process id, again."""
+    for kind in (DOCUMENTS, DROPPED, LEDGER):
+        for path in (output / kind).glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], writer: UnitWriter) -> dict[str, Any]:
@@ -33,6 +41,7 @@ def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], wr
         workers=config.workers,
         logging_dir=str(config.output / "tasks"),
     )
+    _remove_half_written_units(config.output)
     _forget_lost_units(executor, writer)
     executor.run()
     kept = sum(pq.read_metadata(file).num_rows for file in unit_files(config.output, DOCUMENTS))

@@ -17,7 +17,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 PAGES = [
-    "Home | Products | About Us | Contact\nLog in\nPhotosynthesis converts light energy into chemical energy.\n"
+    "Start | Catalogue | Help | Imprint\nSign in\nPhotosynthesis converts light energy into chemical energy.\n"
     "It happens in the chloroplasts of plant cells.\nCopyright 2020 Example Inc.",
     "[![build](https://ci.example/badge.svg)](https://ci.example)\n\n# Parser\n\nA small parser for dates and times.\n"
     "It reads many formats, and says where a text is wrong.\n\nLicense: MIT",

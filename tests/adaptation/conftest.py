@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-NAVIGATION = "Home | Products | About Us"
+NAVIGATION = "Start | Catalogue | Help"
 SENTENCES = [
     "Rivers are fed by rain, springs and melting snow.",
     "Photosynthesis converts light energy into chemical energy.",

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from adaptation.__main__ import VERBS
-from adaptation.configs import SelectConfig
+from adaptation.configs import SelectConfig, TrainConfig, ValidateConfig
+from adaptation.examples import Example
 from adaptation.metrics import count_decisions
 from adaptation.select import best_checkpoint, copy_checkpoint, select_best
-from prox.command import main
+from adaptation.validate import chunk_scores
+from prox.command import main, settings_of
+from prox.engines import EngineConfig
 from prox.errors import UserError
 
 
@@ -84,3 +87,21 @@ def test_a_checkpoint_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps({"checkpoints": [row]}))
     with pytest.raises(UserError, match="gone"):
         select_best(SelectConfig(output=tmp_path / "out", metrics=tmp_path))
+
+
+@pytest.mark.parametrize(("finish_reason", "removed"), [("length", 0), ("stop", 1)])
+def test_scores_are_of_the_program_that_inference_runs(finish_reason: str, removed: int) -> None:
+    # `[003]-[007]` cut to `[003]` would be another edit: inference leaves a cut-off last line out.
+    example = Example("a", "one\ntwo", "remove_lines(line_start=3, line_end=3)", 3)
+    answer = {"predicted": "[003]", "style": "compact", "num_tokens": 1, "finish_reason": finish_reason}
+    scores = chunk_scores([example], [answer | {"prompt_cut": False}])
+    assert scores["recall"] == removed
+    assert scores["share_cut_off"] == 1 - removed
+
+
+def test_how_a_step_runs_leaves_work_valid() -> None:
+    assert settings_of(TrainConfig(output=Path("x"), log_every=1)) == settings_of(TrainConfig(output=Path("x")))
+    before = ValidateConfig(output=Path("x"))
+    elsewhere = ValidateConfig(output=Path("x"), engine=EngineConfig(device="cuda", batch_size=3))
+    assert (settings_of(elsewhere), elsewhere.input_marks()) == (settings_of(before), before.input_marks())
+    assert ValidateConfig(output=Path("x"), engine=EngineConfig(max_context=256)).input_marks() != before.input_marks()

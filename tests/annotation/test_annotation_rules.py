@@ -28,7 +28,7 @@ NOISE = {
     "- [Installation](#installation)": "navigation",
     ".. contents:: **pkg**": "navigation",
     "## Table of Contents": "navigation",
-    "Home | Products | About Us | Contact": "navigation",
+    "Start | Catalogue | Help | Imprint": "navigation",
     "Copyright (c) 2004-2025, The Authors": "footer",
     "© 2020 Example Inc. All rights reserved.": "footer",
     "This project is licensed under the MIT License.": "footer",

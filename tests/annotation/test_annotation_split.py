@@ -9,9 +9,11 @@ import yaml
 from annotation import journal, seeds
 from annotation.__main__ import VERBS
 from annotation.annotators import STAND_IN
-from annotation.configs import SplitConfig
+from annotation.configs import ScoreConfig, SplitConfig
 from annotation.split import split
-from prox.command import main, parse
+from prox.command import main, parse, settings_of
+from prox.engines import EngineConfig
+from prox.errors import UserError
 from prox.executor import execute
 from prox.program import parse_program
 
@@ -61,6 +63,7 @@ def test_all_problems_are_reported_at_once(tmp_path, capsys) -> None:
 
 def test_dry_run_plans_requests(make_documents, corpus, tmp_path, capsys, repository) -> None:
     arguments = ["score", "--output", str(tmp_path / "o"), "--documents", str(make_documents(corpus))]
+    arguments += ["--engine.base_url", "http://127.0.0.1:1/v1"]
     assert main("annotation", VERBS, [*arguments, "--num_documents", "10", "--dry_run", "true"]) == 0
     plan = capsys.readouterr().out
     assert "documents: 10 of 60" in plan
@@ -138,3 +141,35 @@ def test_growing_the_corpus_moves_no_page_to_the_other_side() -> None:
 def test_nano_and_paper_differ_in_configs_only(repository) -> None:
     paper = yaml.safe_load((repository / "configs/annotation/score.yaml").read_text())
     assert (paper["num_documents"], paper["annotator"]["model"]) == (51000, "meta-llama/Meta-Llama-3-70B-Instruct")
+
+
+@pytest.mark.parametrize(
+    ("options", "empty", "remedy"),
+    [
+        ({"valid_share": 1e-9}, "document_valid 0", "change --valid_share 1e-09"),
+        ({"valid_share": 1 - 1e-9}, "document_train 0", "change --valid_share 0.999999999"),
+        ({"num_valid": 1}, "chunk_valid 0", "change --num_valid 1"),
+    ],
+)
+def test_an_empty_set_is_refused_with_its_remedy(annotated, tmp_path, options, empty, remedy) -> None:
+    if "num_valid" in options:  # a dropped page alone has no chunk
+        programs = journal.read_rows(annotated["programs"] / "programs.jsonl")
+        journal.write_rows(annotated["programs"] / "programs.jsonl", programs[:1])
+    with pytest.raises(UserError, match="a set is empty") as error:
+        run_split(annotated, tmp_path / "split", **options)
+    assert empty in str(error.value)
+    assert remedy in str(error.value)
+    assert not list((tmp_path / "split").iterdir())
+
+
+@pytest.mark.parametrize("option", [["--num_valid", "0"], ["--valid_share", "0"]])
+def test_no_valid_set_at_all_is_refused_at_once(annotated, tmp_path, capsys, option) -> None:
+    inputs = [part for name, path in annotated.items() for part in (f"--{name}", str(path))]
+    assert main("annotation", VERBS, ["split", *inputs, *option, "--output", str(tmp_path / "o")]) == 2
+    assert option[0] in capsys.readouterr().err
+
+
+def test_where_the_annotator_is_reached_leaves_work_valid() -> None:
+    before = ScoreConfig(output=Path("x"))
+    after = ScoreConfig(output=Path("x"), engine=EngineConfig(kind="server", base_url="http://h/v1"), batch_size=3)
+    assert settings_of(before) == settings_of(after)

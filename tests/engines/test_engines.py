@@ -16,7 +16,7 @@ import pytest
 from prox.engines import Completion, Engine, EngineConfig, load_engine
 from prox.errors import UserError
 
-TEXTS = ["A river is", "Home | Products | About", "It happens in the chloroplasts of", "x"]
+TEXTS = ["A river is", "Start | Catalogue | Help", "It happens in the chloroplasts of", "x"]
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from evaluation.records import Metric, Record, check_comparable, read_record, write_record
-from prox.artifact import commit, write_json
+from prox.artifact import commit, write_json, write_snapshot
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def results(tmp_path: Path) -> Path:
     for suite, factor in (("bits_per_byte", 1.0), ("lm_eval", 0.1)):
         for model, score in scores.items():
             write_record(folder / suite, make_record(model, suite, score * factor))
+        write_snapshot(folder / suite, suite, {}, suite)
         commit(folder / suite, suite, {})
     (tmp_path / "stats").mkdir()
     write_json(tmp_path / "stats/stats.json", {"arms": ARMS})

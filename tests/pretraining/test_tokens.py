@@ -1,6 +1,7 @@
 """Tokenizer, token shards and the loader over them."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from pretraining.__main__ import VERBS
+from pretraining.configs import TrainConfig
 from pretraining.loader import SequenceLoader, TokenStream
 from prox.artifact import read_json
-from prox.command import main
+from prox.command import main, settings_of
+from prox.tracking import TrackingConfig
 from prox.units import DOCUMENT_SCHEMA, DOCUMENTS, iterate_documents, unit_name, write_unit
 
 
@@ -116,3 +119,27 @@ def test_ranks_share_the_same_batches(stream: TokenStream) -> None:
     whole = SequenceLoader(stream, 8, seed=0).next_batch(8)
     parts = [SequenceLoader(stream, 8, seed=0, rank=rank, world_size=2).next_batch(8) for rank in range(2)]
     assert (np.concatenate(parts) == whole).all()
+
+
+def test_files_that_a_kill_left_half_written_are_not_read(documents: Path, tokenizer: Path, tmp_path: Path) -> None:
+    clean = tmp_path / "clean"
+    shutil.copytree(documents / DOCUMENTS, clean / DOCUMENTS)
+    littered = tmp_path / "a [littered] folder"
+    shutil.copytree(documents / DOCUMENTS, littered / DOCUMENTS)
+    unit = (littered / DOCUMENTS / unit_name(2)).read_bytes()
+    (littered / DOCUMENTS / f".{unit_name(1)}.122.tmp").write_bytes(unit)
+    (littered / DOCUMENTS / f".{unit_name(2)}.123.tmp").write_bytes(unit[: len(unit) // 2])
+    for folder in (clean, littered):
+        options = ["--tokenizer", tokenizer, "--max_shards", 2, "--output", folder / "tokens"]
+        assert run("tokenize", "--documents", folder, *options) == 0
+    made = [{path.name: digest(path) for path in (folder / "tokens/shards").iterdir()} for folder in (clean, littered)]
+    assert made[0] == made[1]
+
+
+def test_when_a_training_saves_and_logs_leaves_work_valid() -> None:
+    before = TrainConfig(output=Path("x"))
+    after = TrainConfig(
+        output=Path("x"), save_interval=3, keep_checkpoints=2, log_interval=1, tracking=TrackingConfig("disabled")
+    )
+    assert settings_of(after) == settings_of(before)
+    assert settings_of(TrainConfig(output=Path("x"), weight_decay=0.0)) != settings_of(before)

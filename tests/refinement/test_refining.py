@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from prox.artifact import SUCCESS
-from prox.command import main
-from prox.units import LEDGER, iterate_documents, read_rows, source_hash, unit_files
+from prox.command import main, settings_of
+from prox.engines import EngineConfig
+from prox.units import (
+    DOCUMENT_SCHEMA,
+    LEDGER,
+    iterate_documents,
+    read_rows,
+    source_hash,
+    unit_files,
+    unit_name,
+    write_unit,
+)
 from refinement.__main__ import VERBS
+from refinement.configs import ChunkConfig
 
 DOCUMENT = ["--max_prompt_tokens", "200"]
 CHUNK = ["--window", "200", "--max_new_tokens", "12", "--refiner.dialogue.layout", "plain"]
@@ -120,6 +132,7 @@ def test_a_lost_unit_is_made_again_and_nothing_else(tmp_path: Path, units: Path,
     untouched = (output / "documents" / "00000.parquet").stat().st_mtime_ns
     assert refine("chunk", units, tiny_checkpoint, output, *CHUNK) == 0
     assert contents(output) == before
+    assert not list(output.glob("*/.*.tmp"))
     assert (output / "documents" / "00000.parquet").stat().st_mtime_ns == untouched
 
 
@@ -142,15 +155,51 @@ def test_killed_run_ends_with_the_same_bytes(
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
-def test_window_that_does_not_fit_names_what_would(
+def test_window_that_does_not_fit_is_lowered(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--refiner.dialogue.layout", "plain", "--refiner.dialogue.system", ""]
+    asked = [*options, "--window", "1500", "--max_new_tokens", "256"]
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "asked", *asked) == 0
+    (line,) = [record.message for record in caplog.records if "is lowered to" in record.message]  # of three units
+    used = re.fullmatch(
+        r"refinement chunk: --window 1500 is lowered to (\d+), --max_new_tokens 256 is lowered to 128: "
+        "the refiner's context is 512",
+        line,
+    )
+    assert used
+    assert 330 < int(used[1]) < 512 - 128
+    fitting = [*options, "--window", used[1], "--max_new_tokens", "128"]
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "used", *fitting) == 0
+    assert contents(tmp_path / "asked") == contents(tmp_path / "used")
+
+
+def test_a_short_answer_is_not_lowered_with_the_window(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--window", "600", "--max_new_tokens", "3", "--refiner.dialogue.layout", "plain"]
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out", *options) == 0
+    assert "max_new_tokens" not in caplog.text
+    assert "--window 600 is lowered to" in caplog.text
+
+
+def test_a_frame_that_leaves_no_window_is_refused(
     tmp_path: Path, units: Path, tiny_checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out", "--window", "600", "--max_new_tokens", "50") == 1
+    # The context holds the frame and an answer of a quarter of it, and a few tokens more.
+    system = ["--refiner.dialogue.layout", "plain", "--refiner.dialogue.system", "Q" * 370]
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out", *system) == 1
     error = capfd.readouterr().err
-    assert "--window 600" in error
-    assert "context of 512: set --window to at most" in error
+    assert "context of 512 tokens has no room for chunks" in error
     assert "Traceback" not in error, "datatrove must not print its own"
     assert not (tmp_path / "out" / SUCCESS).exists()
+
+
+def test_a_prompt_length_that_does_not_fit_is_lowered_and_said_once(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert refine("document", units, tiny_checkpoint, tmp_path / "out", "--max_prompt_tokens", "1999") == 0
+    assert caplog.text.count("--max_prompt_tokens 1999 is lowered to 511: the refiner's context is 512") == 1
 
 
 def test_unusable_inputs_are_all_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,10 +240,30 @@ def test_rule_with_an_unknown_option(tmp_path: Path, units: Path, capsys: pytest
     assert "--filters[0].options of c4_quality" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the filter averages over no words first
 def test_a_rule_that_fails_on_a_document_keeps_it(tmp_path: Path, units: Path) -> None:
-    assert rules(units, tmp_path / "out", [{"name": "gopher_quality", "options": {"min_doc_words": "many"}}]) == 0
-    assert stats(tmp_path / "out")["kept"] == 10
-    assert stats(tmp_path / "out")["kept_because_the_rule_failed"] == {"gopher_quality": 10}
+    blank = {"id": "blank", "text": " ", "metadata": "{}"}  # no words to divide by
+    write_unit(units / "documents" / unit_name(3), [blank], DOCUMENT_SCHEMA)
+    filters = [{"name": "gopher_quality", "options": {"min_doc_words": 0, "min_avg_word_length": 0}}]
+    assert rules(units, tmp_path / "out", filters, "--max_fault_share", "0.1") == 0
+    assert "blank" in {document.id for document in iterate_documents(tmp_path / "out")}
+    assert stats(tmp_path / "out")["kept_because_the_rule_failed"] == {"gopher_quality": 1}
+
+
+def test_a_rule_that_fails_everywhere_is_an_error(
+    tmp_path: Path, units: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"name": "gopher_quality", "options": {"min_doc_words": "many"}}
+    assert rules(units, tmp_path / "out", [{"name": "gopher_repetition"}, broken]) == 1
+    left = 10 - stats(tmp_path / "out")["dropped"]  # what the first filter dropped the second never saw
+    assert 0 < left < 10
+    error = capsys.readouterr().err
+    assert f"gopher_quality failed on {left} of the {left} documents it saw (TypeError: " in error
+    assert "--max_fault_share 0.05" in error
+    assert not (tmp_path / "out" / SUCCESS).exists()
+    options = ["--max_fault_share", "1"]
+    assert rules(units, tmp_path / "out", [{"name": "gopher_repetition"}, broken], *options) == 0  # nothing is redone
+    assert not list(tmp_path.glob("out.previous*"))
 
 
 def test_stats_of_the_arms(
@@ -218,3 +287,17 @@ def test_units_read_back_with_datatrove(units: Path) -> None:
     assert [document.id for document in documents] == [document.id for document in iterate_documents(units)]
     assert pq.read_schema(unit_files(units)[0]).names == ["id", "text", "metadata"]
     shutil.rmtree(units)
+
+
+def test_how_the_engine_runs_leaves_work_valid() -> None:
+    before = ChunkConfig(output=Path("x"))
+    elsewhere = ChunkConfig(
+        output=Path("x"),
+        engine=EngineConfig(kind="vllm", device="cuda", batch_size=3),
+        documents_per_batch=7,
+        workers=2,
+    )
+    assert (settings_of(elsewhere), elsewhere.input_marks()) == (settings_of(before), before.input_marks())
+    for engine in (EngineConfig(dtype="bfloat16"), EngineConfig(max_context=256)):
+        assert ChunkConfig(output=Path("x"), engine=engine).input_marks() != before.input_marks()
+    assert settings_of(ChunkConfig(output=Path("x"), window=7)) != settings_of(before)
