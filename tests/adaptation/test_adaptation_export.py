@@ -39,7 +39,7 @@ def test_files_are_what_llama_factory_reads(split: Path, tiny_checkpoint: Path, 
     assert len(rows) == 24
     assert rows[0]["system"] == ""
     assert [turn["from"] for turn in rows[0]["conversations"]] == ["human", "gpt"]
-    assert rows[1]["conversations"][0]["value"].startswith("[doc]\n[003]Home | Products")
+    assert rows[1]["conversations"][0]["value"].startswith("[doc]\n[003]Start | Catalogue")
     assert [row["conversations"][1]["value"] for row in rows[:3]] == ["[000]", "[003]", "="]
     info = json.loads((tmp_path / "out/dataset_info.json").read_text())
     assert info["train"]["columns"] == {"messages": "conversations", "system": "system"}
