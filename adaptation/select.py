@@ -28,6 +28,15 @@ def select_best(config: SelectConfig) -> dict[str, Any]:
         )
     copy_checkpoint(source, config.output)
     artifact.write_atomically(config.output / CARD, model_card(metrics, best))
+    for name, scores in best["baselines"].items():
+        if best["f1"] <= scores["f1"]:
+            log.warning(
+                "adaptation select: the best checkpoint (F1 %.4f) is no better than `%s` without a model (F1 %.4f): "
+                "it needs more examples or more epochs",
+                best["f1"],
+                name,
+                scores["f1"],
+            )
     return {"selected": best["name"], "f1": f"{best['f1']:.4f}"}
 
 

@@ -93,6 +93,9 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
         "shards": shards,
     }
     if not statistics["tokens"]:
-        raise UserError(f"--documents {config.documents} holds no text: there is nothing to tokenise")
+        raise UserError(
+            f"--documents {config.documents} holds no text, every document was dropped before: its "
+            "dropped/ folder says why. Give more documents (a few hundred at least), or settings that keep some"
+        )
     write_json(config.output / STATS, statistics)
     return {name: statistics[name] for name in ("documents", "documents_without_text", "tokens")}

@@ -85,21 +85,36 @@ def settings_of(config: CommandConfig) -> dict[str, Any]:
     }
 
 
-def build_parser(stage: str, verbs: dict[str, Verb]) -> ArgumentParser:
-    """The stage's parser; exposed so that tests can parse every shipped config through it."""
+def inherit_help(parser: ArgumentParser, config: type[CommandConfig]) -> None:
+    """Gives options the docstrings of the fields they come from; jsonargparse reads those of the class itself only."""
+    import docstring_parser
+
+    texts: dict[str, str] = {}
+    for parent in config.__mro__[:-1]:
+        for field in docstring_parser.parse_from_object(parent).params:
+            texts.setdefault(field.arg_name, field.description or "")
+    for action in parser._actions:
+        if action.help in (None, "", "_EMPTY_HELP_"):  # jsonargparse's own mark
+            action.help = texts.get(action.dest) or action.help
+
+
+def build_parser(stage: str, verbs: dict[str, Verb], with_help: bool = False) -> ArgumentParser:
+    """The stage's parser; ``with_help`` reads the help texts, which takes longer than parsing does."""
     parser = ArgumentParser(prog=f"python -m {stage}", description=importlib.import_module(stage).__doc__)
     subcommands = parser.add_subcommands(dest="verb")
     for name, verb in verbs.items():
         verb_parser = ArgumentParser(description=verb.help)
         verb_parser.add_argument("--config", action="config", help="YAML file; may be given several times, later wins.")
         verb_parser.add_class_arguments(verb.config, as_group=False)
+        if with_help:
+            inherit_help(verb_parser, verb.config)
         subcommands.add_subcommand(name, verb_parser, help=verb.help)
     return parser
 
 
 def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple[str, CommandConfig]:
     """Parses ``arguments`` to a verb's name and its config; exits with status 2 on an unknown key or a wrong type."""
-    parser = build_parser(stage, verbs)
+    parser = build_parser(stage, verbs, with_help=bool({"-h", "--help"} & set(arguments)))
     namespace = parser.instantiate_classes(parser.parse_args(list(arguments)))
     fields = vars(namespace[namespace.verb])
     fields.pop("config", None)
@@ -122,6 +137,16 @@ def print_plan(command: str, config: CommandConfig) -> None:
         print(f"  input: {path}")
     for key, value in config.plan().items():
         print(f"  {key}: {value}")
+
+
+def overlaps(config: CommandConfig) -> list[str]:
+    """Inputs that this step would overwrite or move away: its output folder itself, or anything in it."""
+    output = config.output.resolve()
+    return [
+        f"--output {config.output} holds the input {path}: give a folder of its own"
+        for path in config.inputs()
+        if output == path.resolve() or output in path.resolve().parents
+    ]
 
 
 def is_finished(command: str, output: Path, mark: str) -> bool:
@@ -150,7 +175,7 @@ def is_finished(command: str, output: Path, mark: str) -> bool:
 
 def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     """Validates, plans or skips, else runs the verb and commits its output."""
-    problems = config.problems()
+    problems = config.problems() + overlaps(config)
     if problems:
         raise ConfigError(problems)
     if config.dry_run:

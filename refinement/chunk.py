@@ -203,6 +203,8 @@ def count_ledger(config: ChunkConfig) -> dict[str, dict[str, int]]:
                 counts["guards"][chunk["reason"]] += bool(chunk["reason"])
                 counts["calls"].update(call["status"] for call in chunk["calls"])
                 counts["programs"].update(flag for flag in ("skipped", "cut_off") if chunk[flag])
+                # Neither a call nor a fault, for example nothing but line breaks: not the same as keep_chunk().
+                counts["programs"]["empty"] += not chunk["calls"] and not chunk["skipped"]
     return {name: dict(+counter) for name, counter in counts.items()}
 
 

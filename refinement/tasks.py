@@ -1,5 +1,6 @@
 """Running a refining pipeline over all units: one unit is one datatrove task."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from prox.tasks import TaskExecutor
 from prox.units import DOCUMENTS, DROPPED, LEDGER, unit_files
 from refinement.configs import UnitsConfig
 from refinement.pipeline import ReadUnit, UnitWriter
+
+log = logging.getLogger("prox")
 
 
 def _forget_lost_units(executor: TaskExecutor, writer: UnitWriter) -> None:
@@ -49,4 +52,6 @@ def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], wr
     for file in unit_files(config.output, DROPPED):
         reasons.update(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
     dropped = sum(reasons.values())
+    if dropped and not kept:
+        log.warning("%s: none of %d documents is kept; %s/dropped says why", label, dropped, config.output)
     return {"documents": kept + dropped, "kept": kept, "dropped": dropped, "dropped_by_reason": dict(reasons)}

@@ -9,6 +9,7 @@
 #
 # Finished steps are skipped on a rerun; an interrupted one goes on where it stopped.
 set -euo pipefail
+if [ $# -gt 0 ]; then sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; [ "$1" = --help ] && exit 0 || exit 2; fi
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 "$ROOT/scripts/setup.sh"
@@ -17,6 +18,9 @@ SCALE=${SCALE:-nano}
 RUN=$(realpath -m "${RUN:-$ROOT/runs/quickstart}")
 CORPUS=$(realpath -m "${CORPUS:-$ROOT/configs/corpora/package_pages.yaml}")
 ANNOTATOR=$(realpath -m "${ANNOTATOR:-$ROOT/configs/annotation/stand_in.yaml}")
+for file in "$CORPUS" "$ANNOTATOR"; do
+    [ -f "$file" ] || { echo "error: $file does not exist: correct CORPUS or ANNOTATOR" >&2; exit 2; }
+done
 start_recipe quickstart
 
 REFINEMENT=$RUN/refinement ANNOTATION=$RUN/annotation ADAPTATION=$RUN/adaptation

@@ -61,7 +61,7 @@ if [ "$(cat "$MARK" 2>/dev/null)" != "$mark" ] || ! "$ENVIRONMENT/bin/python" -c
     say "2/3 everything else"
     quietly "$ENVIRONMENT/bin/python" -m pip install --no-deps -r "$lock"
     say "3/3 the project itself, and a look whether everything imports"
-    quietly "$ENVIRONMENT/bin/python" -m pip install --no-deps --no-build-isolation -e .
+    quietly "$ENVIRONMENT/bin/python" -m pip install --no-deps --no-build-isolation -e . --config-settings editable_mode=compat
     quietly "$ENVIRONMENT/bin/python" -c 'import datatrove, lighteval, lightning, litgpt, llamafactory, lm_eval, prox, vllm, wandb'
     printf '%s\n' "$mark" >"$MARK"
     say "done"

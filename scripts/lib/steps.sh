@@ -72,6 +72,7 @@ step() {
 # background NAME FUNCTION [ARGUMENTS]: runs steps beside others, each line of their output marked with NAME; waits
 # while JOBS of them are running. all_done: waits for every one, and ends the recipe if one has failed.
 JOB_IDS=()
+JOB_NAMES=()
 
 background() {
     local name=$1
@@ -82,6 +83,7 @@ background() {
         "$@" 2>&1 | sed -u "s/^/[$name] /"
     ) &
     JOB_IDS+=("$!")
+    JOB_NAMES+=("$name")
 }
 
 # end_jobs: ends the background steps with all their processes.
@@ -97,11 +99,11 @@ end_tree() {
 }
 
 all_done() {
-    local id failed=0
-    for id in "${JOB_IDS[@]}"; do wait "$id" || failed=1; done
-    JOB_IDS=()
-    if [ $failed -ne 0 ]; then
-        echo "error: a step failed; see its lines above" >&2
+    local number failed=""
+    for number in "${!JOB_IDS[@]}"; do wait "${JOB_IDS[$number]}" || failed="$failed [${JOB_NAMES[$number]}]"; done
+    JOB_IDS=() JOB_NAMES=()
+    if [ -n "$failed" ]; then
+        echo "error: a step failed; see the lines marked$failed above, or the logs in $RUN/logs" >&2
         exit 1
     fi
 }
@@ -117,6 +119,7 @@ output_of() {
 # start_recipe NAME / finish_recipe WHAT WHERE: say what is run where, and what came out after how long.
 start_recipe() {
     RECIPE_START=$SECONDS
+    if [ -e "$RUN" ] && [ ! -d "$RUN" ]; then echo "error: $RUN is a file: choose another folder" >&2; exit 2; fi
     check_scale
     case $JOBS in '' | *[!0-9]* | 0) echo "error: JOBS is '$JOBS': give a number from 1 on" >&2; exit 2 ;; esac
     # Ended from outside, a recipe takes the steps beside it along.

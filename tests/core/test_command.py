@@ -176,3 +176,18 @@ def test_a_command_line_starts_without_heavy_imports(repository: Path) -> None:
     code += f"print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_output_that_holds_the_input_is_refused(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("--output", str(tmp_path)) == 2
+    assert "holds the input" in capsys.readouterr().err
+
+
+def test_help_says_what_every_field_is(capsys: pytest.CaptureFixture) -> None:
+    sys.modules.setdefault("teststage", sys.modules[__name__])
+    with pytest.raises(SystemExit):
+        command.main("teststage", VERBS, ["copy", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Seed of everything random" in text  # from the base class
+    assert "How many, in pieces." in text
+    assert "_EMPTY" not in text
