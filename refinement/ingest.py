@@ -25,8 +25,8 @@ log = logging.getLogger("prox")
 
 
 class _UniqueIds:
-    """Gives a repeated id a suffix. Holds 8 bytes of hash an id, so memory grows slowly with the corpus (~100 MB a
-    million documents); two ids with one hash would only cost a needless suffix."""
+    """Gives a repeated id a suffix. Holds an 8-byte hash of every id, so memory grows with the number of documents; two
+    ids with one hash would only cost a needless suffix."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()

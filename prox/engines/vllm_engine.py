@@ -17,7 +17,7 @@ class VllmEngine:
 
     def __init__(self, config: EngineConfig, checkpoint: str) -> None:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        # One engine a process is all a worker needs, and it starts three times as fast as a child process.
+        # One engine a process is all a worker needs; a child process would only add to its start.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         try:

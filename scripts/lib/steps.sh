@@ -7,11 +7,11 @@ PYTHON=$ROOT/.venv/bin/python
 # Hub access is for the configs that name a hub data set or model; nothing here phones home on its own.
 export TOKENIZERS_PARALLELISM=${TOKENIZERS_PARALLELISM:-false}
 
-# Waiting threads sleep instead of spinning: on an idle machine as fast, beside another job several times faster.
+# Waiting threads sleep instead of spinning, which starves whatever runs beside them (docs/decisions.md).
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
-# How many steps run side by side where a recipe allows it. Small CPU steps fill one core, and starting Python is half
-# of their time; a GPU is left to one step at a time.
+# How many steps run side by side where a recipe allows it. Small CPU steps leave a second core half idle
+# (docs/decisions.md); a GPU is left to one step at a time.
 if [ -z "${JOBS:-}" ]; then
     if command -v nvidia-smi >/dev/null 2>&1 || [ "$(nproc)" -lt 2 ]; then JOBS=1; else JOBS=2; fi
 fi
