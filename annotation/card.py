@@ -9,8 +9,9 @@ from annotation import journal
 from annotation.annotators import STAND_IN
 from annotation.configs import SplitConfig
 from prox import artifact
-from prox.executor import count_words, execute
+from prox.executor import execute
 from prox.program import Normalize, RemoveLines, parse_program
+from prox.words import count_words
 
 
 def describe(

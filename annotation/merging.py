@@ -23,7 +23,7 @@ def read_program(completion: Completion, text: str, first_line: int) -> Program:
     program = parse_program(blocks[-1] if blocks else completion.text)
     if not program.operations and not program.faults:
         raise Unreadable("empty: the answer holds no call")
-    for call in execute(program, text, first_line, Guards(max_faults=len(program.faults))).calls:
+    for call in execute(program, text, first_line, Guards(max_bad_calls=len(program.faults))).calls:
         if isinstance(call.operation, Fault):
             raise Unreadable(f"fault: {call.operation.reason}: {call.operation.text[:80]}")
         if call.status not in ("applied", "kept") and not _already_replaced(call.operation, text):
@@ -57,7 +57,7 @@ def merge(programs: Sequence[Program], text: str, first_line: int) -> Program:
 
 def check(program: Program, text: str, first_line: int, max_removed_share: float) -> None:
     """Raises ``Unreadable`` when a merged program has a call without effect, or removes too many of the words."""
-    execution = execute(program, text, first_line, Guards(max_faults=0, max_removed_share=max_removed_share))
+    execution = execute(program, text, first_line, Guards(max_bad_calls=0, max_removed_share=max_removed_share))
     if execution.verdict == "rejected":
         raise Unreadable(execution.reason)
     for call in execution.calls:

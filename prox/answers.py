@@ -1,18 +1,28 @@
 """From a refiner's answer to the program that is run: the scores of a checkpoint and inference must read it alike."""
 
 from prox.engines import Completion
-from prox.program import Program, Style, parse_program
+from prox.program import Fault, Program, Style, parse_program
+
+CUT_OFF = "cut off within a line"
 
 
 def is_cut_off(completion: Completion) -> bool:
-    """True when the token limit ended the answer within a line."""
-    return completion.finish_reason == "length" and not completion.text.endswith("\n")
+    """True when the token limit, or the engine at a loop, ended the answer within a line."""
+    return completion.finish_reason != "stop" and not completion.text.endswith("\n")
 
 
 def program_of(completion: Completion, style: Style) -> Program:
-    """The program an answer says, in the dialogue's ``style``.
+    """The program an answer says, in the dialogue's ``style``."""
+    return read_program(completion.text, style, is_cut_off(completion))
 
-    A cut-off last line is left out: it could read as an edit that was not meant (``[003]-[007]`` as ``[003]``).
+
+def read_program(answer: str, style: Style, cut_off: bool) -> Program:
+    """The same from what a ledger keeps of an answer.
+
+    A cut-off last line is a fault: it could read as an edit that was not meant (``[003]-[007]`` as ``[003]``).
     """
-    text = completion.text.rpartition("\n")[0] if is_cut_off(completion) else completion.text
-    return parse_program(text, style)
+    if not cut_off:
+        return parse_program(answer, style)
+    whole, _, last = answer.rpartition("\n")
+    program = parse_program(whole, style)
+    return Program(program.operations, (*program.faults, Fault(answer.count("\n"), last[:200], CUT_OFF)))

@@ -4,16 +4,17 @@ Differences from the authors' executor are listed in ``docs/deviations.md``. A p
 own chunk; line removal costs O(lines) whatever numbers the call holds.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import compress
+from typing import Literal, get_args
 
 from prox.program import Fault, KeepChunk, Normalize, Operation, Program, RemoveLines
+from prox.words import count_unspaced, count_words
 
 Status = Literal[
     "applied",  # the text changed as asked
-    "clipped",  # a range reached past the chunk; the part inside was removed
+    "clipped",  # a range reached past its chunk; the part inside was removed
     "kept",  # keep_chunk()
     "out_of_range",  # no line of the range is in this chunk
     "reversed",  # line_start > line_end, or a negative number
@@ -26,34 +27,45 @@ Status = Literal[
 ]
 Verdict = Literal["edited", "unchanged", "removed", "rejected"]
 
-# A run of letters or digits is a word, except in scripts written without spaces, where every character counts as one.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
-
 
 @dataclass(frozen=True)
 class Guards:
-    """When a chunk's program is not trusted."""
+    """When a chunk's program is not trusted. Words are counted by ``count_words``."""
 
-    max_faults: int = 1
-    """More unreadable calls than this reject the program (the authors' `error_op` of 2)."""
+    max_bad_calls: int = 1
+    """More bad calls than this reject the program (the authors' `error_op` of 2)."""
+    bad_statuses: tuple[Status, ...] = ("fault",)
+    """Statuses that count as bad calls: `fault`; the authors count `clipped` and `out_of_range` too."""
     max_removed_share: float = 1.0
     """A program that removes more than this share of the chunk's words is rejected (1.0: it may remove them all)."""
     min_words_left: int = 0
     """An edit that leaves fewer words than this in the chunk, but not none, is rejected."""
     min_source_characters: int = 3
-    """Shortest source string of `normalize`, in characters without surrounding white space."""
+    """Shortest source string of `normalize`, in characters without surrounding white space; a character of a script
+    written without spaces counts as two."""
     max_replacements: int = 200
     """A `normalize` call that matches more often than this in one chunk does nothing."""
 
+    def problems(self) -> list[str]:
+        """Settings that can't be meant, as ``<field> <value>: <remedy>``."""
+        found = []
+        if not 0.0 <= self.max_removed_share <= 1.0:
+            found.append(f"max_removed_share {self.max_removed_share}: must lie between 0 and 1")
+        for name in ("max_bad_calls", "min_words_left", "min_source_characters", "max_replacements"):
+            if getattr(self, name) < 0:
+                found.append(f"{name} {getattr(self, name)}: must be at least 0")
+        unknown = [status for status in self.bad_statuses if status not in get_args(Status)]
+        return found + [f"bad_statuses {name}: must be of {', '.join(get_args(Status))}" for name in unknown]
 
-@dataclass(frozen=True)
+
+DEFAULT_GUARDS = Guards()
+
+
+@dataclass(frozen=True, slots=True)
 class CallResult:
-    """One call, as text would be too long: the operation (or the fault) and what became of it.
+    """One call and what became of it; ``count`` is the number of lines removed or of replacements made.
 
-    ``count`` is the number of lines removed or of replacements made.
+    Of ``too_many_matches`` it is the number of matches.
     """
 
     operation: Operation | Fault
@@ -61,9 +73,13 @@ class CallResult:
     count: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Execution:
-    """The refined chunk, the verdict with the guard that decided it (empty when none did), and every call's result."""
+    """The refined chunk, the verdict with what decided it (empty for plain edits), and every call's result.
+
+    ``reason`` names the guard of a ``rejected`` program, and of a ``removed`` chunk what is left of it:
+    ``all_lines_removed`` or ``nothing_but_white_space``.
+    """
 
     text: str
     verdict: Verdict
@@ -71,86 +87,94 @@ class Execution:
     calls: tuple[CallResult, ...]
 
 
-def count_words(text: str) -> int:
-    """Number of words; characters of scripts without spaces (Chinese, Japanese, Thai, ...) count one each."""
-    return sum(1 for _ in _WORD.finditer(text))
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
-def _replace(lines: list[str], operation: Normalize, guards: Guards) -> CallResult:
+def count_bad_calls(calls: Sequence[CallResult], guards: Guards) -> int:
+    """Number of calls whose status the guards name as bad."""
+    return sum(call.status in guards.bad_statuses for call in calls)
+
+
+def _replace(text: str, operation: Normalize, guards: Guards) -> tuple[str, CallResult]:
     source, target = operation.source_str, operation.target_str
-    if any(mark in source or mark in target for mark in "\n\r"):
-        return CallResult(operation, "multiline")
-    if len(source.strip()) < guards.min_source_characters:
-        return CallResult(operation, "source_too_short")
-    count = sum(line.count(source) for line in lines)
+    if "\n" in source or "\r" in source or "\n" in target or "\r" in target:
+        return text, CallResult(operation, "multiline")
+    needed, bare = guards.min_source_characters, source.strip()
+    # Characters of scripts without spaces say more each: two make a word, which is as long as a source must be.
+    if not bare or (len(bare) < needed and len(bare) + count_unspaced(bare) < needed):
+        return text, CallResult(operation, "source_too_short")
+    # No line break is in the source, so that matches in the text are matches in its lines.
+    count = text.count(source)
     if count == 0:
-        return CallResult(operation, "not_found")
+        return text, CallResult(operation, "not_found")
     if count > guards.max_replacements:
-        return CallResult(operation, "too_many_matches", count)
-    lines[:] = [line.replace(source, target) for line in lines]
-    return CallResult(operation, "applied", count)
+        return text, CallResult(operation, "too_many_matches", count)
+    return text.replace(source, target), CallResult(operation, "applied", count)
 
 
-def _mark_removed(removed: bytearray, operation: RemoveLines, first_line: int) -> CallResult:
+def _mark_kept(kept: bytearray, operation: RemoveLines, first_line: int) -> CallResult:
+    """Clears the marks of the lines that the call removes."""
     start, end = operation.line_start, operation.line_end
     if start < 0 or end < start:
         return CallResult(operation, "reversed")
-    low, high = max(start - first_line, 0), min(end - first_line, len(removed) - 1)
+    low, high = max(start - first_line, 0), min(end - first_line, len(kept) - 1)
     if low > high:
         return CallResult(operation, "out_of_range")
     count = high - low + 1
-    removed[low : high + 1] = b"\x01" * count
+    kept[low : high + 1] = bytes(count)
     return CallResult(operation, "applied" if count == end - start + 1 else "clipped", count)
 
 
-def _guard(before: str, after: str | None, program: Program, guards: Guards) -> str:
-    """Name of the guard that rejects this edit, or an empty string; ``after`` is None when every line is removed."""
-    if len(program.faults) > guards.max_faults:
-        return "max_faults"
-    if after is None and program.faults:
-        return "faulty_program_removes_all"
-    words_before, words_after = count_words(before), count_words(after or "")
+def _guard(before: str, after: str, nothing_left: bool, calls: Sequence[CallResult], guards: Guards) -> str:
+    """Name of the guard that rejects this edit, or an empty string."""
+    bad_calls = count_bad_calls(calls, guards)
+    if bad_calls > guards.max_bad_calls:
+        return "max_bad_calls"
+    if nothing_left and bad_calls:
+        return "bad_calls_remove_all"
+    if guards.max_removed_share >= 1.0 and guards.min_words_left <= 0:
+        return ""
+    words_before, words_after = count_words(before), count_words(after)
     if words_before and 1 - words_after / words_before > guards.max_removed_share:
         return "max_removed_share"
-    if after is not None and words_after < min(guards.min_words_left, words_before):
+    if not nothing_left and words_after < min(guards.min_words_left, words_before):
         return "min_words_left"
     return ""
 
 
-def execute(program: Program, text: str, first_line: int = 0, guards: Guards | None = None) -> Execution:
+def execute(program: Program, text: str, first_line: int = 0, guards: Guards = DEFAULT_GUARDS) -> Execution:
     """Runs ``program`` on ``text``, a chunk whose first line has the number ``first_line`` in its document.
 
     Replacements see the chunk as it was before any line is removed, in program order, so that line numbers stay valid
-    throughout. The verdict is ``removed`` when no line is left.
+    throughout. The verdict is ``removed`` when no line, or nothing but white space, is left; ``rejected`` when a guard
+    refused the edits: the text then comes back as it was. Never raises, whatever the program and the text.
     """
-    guards = guards or Guards()
-    lines = text.split("\n")
-    removed = bytearray(len(lines))
-    results: list[CallResult] = []
+    replaced = text
+    kept: bytearray | None = None  # one byte a line: 1 while it is kept; made for the first removal only
+    calls: list[CallResult] = []
     for operation in program.operations:
         match operation:
             case RemoveLines():
-                results.append(_mark_removed(removed, operation, first_line))
+                if kept is None:
+                    kept = bytearray(b"\x01") * (text.count("\n") + 1)
+                calls.append(_mark_kept(kept, operation, first_line))
             case Normalize():
-                results.append(_replace(lines, operation, guards))
+                replaced, result = _replace(replaced, operation, guards)
+                calls.append(result)
             case KeepChunk():
-                results.append(CallResult(operation, "kept"))
+                calls.append(CallResult(operation, "kept"))
             case _:
-                results.append(CallResult(operation, "misplaced"))
-    results.extend(CallResult(fault, "fault") for fault in program.faults)
-    calls = tuple(results)
-    kept = [line for line, is_removed in zip(lines, removed, strict=True) if not is_removed]
-    refined = "\n".join(kept) if kept else None
-    if refined == text:
-        return Execution(text, "unchanged", "", calls)
-    if reason := _guard(text, refined, program, guards):
-        return Execution(text, "rejected", reason, calls)
-    if refined is None:
-        return Execution("", "removed", "all_lines_removed", calls)
-    return Execution(refined, "edited", "", calls)
-
-
-def join_chunks(executions: Sequence[Execution]) -> str | None:
-    """The document's refined text, its chunks in order; None when every chunk was removed."""
-    kept = [execution.text for execution in executions if execution.verdict != "removed"]
-    return "\n".join(kept) if kept else None
+                calls.append(CallResult(operation, "misplaced"))
+    calls.extend(CallResult(fault, "fault") for fault in program.faults)
+    results = tuple(calls)
+    all_removed = kept is not None and not any(kept)
+    refined = replaced if kept is None else "\n".join(compress(replaced.split("\n"), kept))
+    if refined == text and not all_removed:
+        return Execution(text, "unchanged", "", results)
+    nothing_left = all_removed or (_is_blank(refined) and not _is_blank(text))
+    if reason := _guard(text, refined, nothing_left, results, guards):
+        return Execution(text, "rejected", reason, results)
+    if nothing_left:
+        return Execution("", "removed", "all_lines_removed" if all_removed else "nothing_but_white_space", results)
+    return Execution(refined, "edited", "", results)

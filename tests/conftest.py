@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_MODE", "offline")
+
+# No test may fail because the machine is busy.
+hypothesis.settings.register_profile("prox", deadline=None)
+hypothesis.settings.load_profile("prox")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -25,6 +30,15 @@ PAGES = [
     "A river is a natural stream of water that flows towards an ocean, a lake or another river.\r\n"
     "Rivers are fed by rain, springs and melting snow.\r\n",
 ]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and recorded facts beside the project (``PROX_SHARED``); tests that need it may skip."""
+    folder = Path(os.environ.get("PROX_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}: set PROX_SHARED")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prox import Guards, execute, parse_program
-from prox.executor import count_words, join_chunks
 from prox.program import Normalize, Program, RemoveLines
+from prox.words import count_words
 
 TEXT = "\n".join(f"line {number} of the text" for number in range(12))
 
@@ -58,11 +58,11 @@ def test_replacements_come_before_removals_and_keep_numbers_valid() -> None:
 def test_removing_every_line_is_a_verdict_of_its_own_unless_the_program_is_faulty() -> None:
     assert run("remove_lines(all=True)").verdict == "removed"
     result = run("foo\nremove_lines(1,2)\nremove_lines(3,4)\nremove_lines(all=True)")
-    assert (result.verdict, result.reason, result.text) == ("rejected", "faulty_program_removes_all", TEXT)
+    assert (result.verdict, result.reason, result.text) == ("rejected", "bad_calls_remove_all", TEXT)
 
 
 def test_guards_name_themselves() -> None:
-    assert run("foo(\nbar(\nremove_lines(0, 1)").reason == "max_faults"
+    assert run("foo(\nbar(\nremove_lines(0, 1)").reason == "max_bad_calls"
     assert run("remove_lines(0, 8)", guards=Guards(max_removed_share=0.5)).reason == "max_removed_share"
     assert run("remove_lines(1, 11)", guards=Guards(min_words_left=10)).reason == "min_words_left"
     many = run('normalize("line", "x")', guards=Guards(max_replacements=3))
@@ -75,10 +75,42 @@ def test_scripts_without_spaces_are_counted_by_character() -> None:
     assert count_words(" \n\t") == 0
 
 
-def test_joining_leaves_removed_chunks_out() -> None:
-    parts = [execute(Program(), "a"), run("remove_lines(all=True)"), execute(Program(), "b")]
-    assert join_chunks(parts) == "a\nb"
-    assert join_chunks([run("remove_lines(all=True)")]) is None
+def test_what_counts_as_a_bad_call_is_a_setting() -> None:
+    program = "remove_lines(0, 0)\nremove_lines(11, 12)\nremove_lines(50, 60)"
+    assert run(program).verdict == "edited"
+    strict = Guards(bad_statuses=("fault", "clipped", "out_of_range"))
+    assert (run(program, guards=strict).verdict, run(program, guards=strict).reason) == ("rejected", "max_bad_calls")
+
+
+def test_replacing_everything_by_nothing_removes_the_chunk() -> None:
+    result = run('normalize("only this")', "only this\n\n")
+    assert (result.verdict, result.reason, result.text) == ("removed", "nothing_but_white_space", "")
+    assert run("remove_lines(0, 0)", " \n  ").text == "  ", "a blank text has nothing to lose"
+
+
+def test_two_characters_of_a_script_without_spaces_are_a_word() -> None:
+    assert run('normalize("广告")', "广告\n植物进行光合作用。").text == "\n植物进行光合作用。"
+    assert run('normalize("的")', "植物的光").calls[0].status == "source_too_short"
+    assert run('normalize("ab")', "cabs").calls[0].status == "source_too_short"
+
+
+def test_replacements_stay_within_a_line_and_see_earlier_ones() -> None:
+    assert run('normalize("one")\nnormalize("two", "three")', "one two\ntwo one").text == " three\nthree "
+    assert run('normalize("b\\nc")', "ab\ncd").calls[0].status == "multiline"
+    assert run('normalize("cr\\r")', "cr\r\ncd").calls[0].status == "multiline"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_removed_share": 1.5}, "max_removed_share 1.5"),
+        ({"max_bad_calls": -1}, "max_bad_calls -1"),
+        ({"bad_statuses": ("fault", "fautl")}, "bad_statuses fautl: must be of applied, clipped"),
+    ],
+)
+def test_guards_that_cannot_be_meant(settings: dict, named: str) -> None:
+    (problem,) = Guards(**settings).problems()
+    assert problem.startswith(named)
 
 
 numbers = st.integers(-5, 30)
