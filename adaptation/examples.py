@@ -4,16 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adaptation.configs import Task
-from prox.chunking import Chunk, number_lines
-from prox.dialogue import Dialogue
+from prox.chunking import Chunk
+from prox.dialogue import Dialogue, Prompt, PromptRenderer
 from prox.errors import UserError
 from prox.program import Program, Style, parse_program
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -25,16 +22,11 @@ class Example:
     program: str
     first_line: int = 0
 
-    def prompt(self, task: Task, dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> str:
-        """The refiner's prompt, cut to ``max_tokens``."""
+    def prompt(self, task: Task, renderer: PromptRenderer) -> Prompt:
+        """The refiner's prompt, cut to the renderer's limit."""
         if task == "document":
-            return dialogue.document_text(self.text, tokenizer, max_tokens)
-        return dialogue.chunk_text(Chunk(self.first_line, self.text), tokenizer, max_tokens)
-
-    def is_cut(self, task: Task, prompt: str) -> bool:
-        """True when ``prompt`` lacks the end of this example's text."""
-        body = self.text if task == "document" else number_lines(self.text, self.first_line)
-        return body not in prompt
+            return renderer.documents([self.text])[0]
+        return renderer.chunk(Chunk(self.first_line, self.text))
 
     @property
     def reference(self) -> Program:

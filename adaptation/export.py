@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adaptation.configs import REPORT, SPLITS, ExportConfig, Task, split_file
 from adaptation.examples import Example, answer_style, read_examples
 from prox import artifact
-from prox.dialogue import Dialogue
+from prox.dialogue import PromptRenderer
 from prox.errors import UserError
 from prox.program import KeepChunk, Normalize, render_program
 from prox.progress import track
@@ -30,7 +30,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    writer = ExampleWriter(config.task, config.dialogue, tokenizer, room, config.max_new_tokens, config.teach_normalize)
+    renderer = PromptRenderer(config.dialogue, tokenizer, room)
+    writer = ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
         for split in SPLITS
@@ -41,7 +42,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
             f"{splits['train']['dropped'] or 'the file is empty'}"
         )
     artifact.write_json(config.output / "dataset_info.json", dataset_info())
-    config.dialogue.save(config.output)
+    renderer.dialogue.save(config.output)
     card = config.examples / "card.json"
     if card.is_file():
         shutil.copyfile(card, config.output / card.name)
@@ -107,9 +108,7 @@ class ExampleWriter:
     """Renders examples and counts what it leaves out."""
 
     task: Task
-    dialogue: Dialogue
-    tokenizer: "PreTrainedTokenizerBase"
-    max_prompt_tokens: int
+    renderer: PromptRenderer
     max_new_tokens: int
     teach_normalize: bool = True
     dropped: Counter[str] = field(default_factory=Counter)
@@ -140,18 +139,18 @@ class ExampleWriter:
             self.dropped["unreadable_program"] += 1
             return None
         operations = [call for call in program.operations if self.teach_normalize or not isinstance(call, Normalize)]
-        answer = render_program(operations or [KeepChunk()], answer_style(self.task, self.dialogue))
-        num_answer_tokens = len(self.tokenizer.encode(answer, add_special_tokens=False)) + 1
+        answer = render_program(operations or [KeepChunk()], answer_style(self.task, self.renderer.dialogue))
+        num_answer_tokens = len(self.renderer.tokenizer.encode(answer, add_special_tokens=False)) + 1
         if num_answer_tokens > self.max_new_tokens:
             self.dropped["answer_too_long"] += 1
             return None
-        prompt = example.prompt(self.task, self.dialogue, self.tokenizer, self.max_prompt_tokens)
-        if example.is_cut(self.task, prompt):
+        prompt = example.prompt(self.task, self.renderer)
+        if prompt.cut:
             # A document is judged by its beginning, at inference too; a chunk's program may name a line cut off.
             if self.task == "chunk":
                 self.dropped["prompt_too_long"] += 1
                 return None
             self.num_prompts_cut += 1
-        self.num_tokens += len(self.dialogue.encode(prompt, self.tokenizer)) + num_answer_tokens
-        turns = [{"from": "human", "value": prompt}, {"from": "gpt", "value": answer}]
+        self.num_tokens += len(prompt.ids) + num_answer_tokens
+        turns = [{"from": "human", "value": prompt.text}, {"from": "gpt", "value": answer}]
         return {"id": example.id, "conversations": turns, "system": ""}

@@ -15,7 +15,7 @@ from adaptation.train import CHECKPOINTS, TRAINING
 from prox import artifact
 from prox.answers import is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
-from prox.dialogue import load_dialogue
+from prox.dialogue import PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, load_engine
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, parse_program
@@ -120,9 +120,9 @@ def predict_chunks(
 ) -> list[Prediction]:
     """Programs decoded greedily; ``style`` says how to read the prediction (the reference is written as calls)."""
     dialogue = load_dialogue(checkpoint, config.dialogue)
-    prompts = [example.prompt("chunk", dialogue, engine.tokenizer, limit) for example in examples]
-    ids = [dialogue.encode(prompt, engine.tokenizer) for prompt in prompts]
-    answers = engine.generate(ids, config.max_new_tokens)
+    renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
+    prompts = [example.prompt("chunk", renderer) for example in examples]
+    answers = engine.generate([prompt.ids for prompt in prompts], config.max_new_tokens)
     return [
         {
             "id": example.id,
@@ -132,7 +132,7 @@ def predict_chunks(
             "style": answer_style("chunk", dialogue),
             "num_tokens": answer.num_tokens,
             "finish_reason": answer.finish_reason,
-            "prompt_cut": example.is_cut("chunk", prompt),
+            "prompt_cut": prompt.cut,
         }
         for example, prompt, answer in zip(examples, prompts, answers, strict=True)
     ]

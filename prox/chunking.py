@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prox.program import line_marker
+from prox.operations import line_marker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +22,11 @@ class Chunk:
     first_line: int
     text: str
     skipped: bool = False
+
+    @property
+    def end_line(self) -> int:
+        """Number of the line after the chunk's last."""
+        return self.first_line + self.text.count("\n") + 1
 
 
 def number_lines(text: str, first_line: int = 0) -> str:
@@ -48,12 +53,16 @@ def split_into_chunks(text: str, window: int, count: Counter = count_by_words) -
     """Splits ``text`` at line breaks into chunks of at most ``window`` units each, greedily and without overlap.
 
     ``count`` gives the length of each line as the refiner reads it, with its number; the default counts words.
-    Joining the chunks' texts with line breaks gives ``text`` back exactly.
+    Joining the chunks' texts with line breaks gives ``text`` back exactly. Raises ``ValueError`` for a window below 1.
     """
+    lines = text.split("\n")
+    return pack_lines(lines, count([line_marker(number) + line for number, line in enumerate(lines)]), window)
+
+
+def pack_lines(lines: Sequence[str], sizes: Sequence[int], window: int) -> list[Chunk]:
+    """``split_into_chunks`` for the lines of a document (at least one) whose lengths are known."""
     if window < 1:
         raise ValueError(f"window must be at least 1, is {window}")
-    lines = text.split("\n")
-    sizes = count([line_marker(number) + line for number, line in enumerate(lines)])
     chunks: list[Chunk] = []
     begin, used = 0, 0
     for number, size in enumerate(sizes):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prox.dialogue import Dialogue
+from prox.dialogue import Dialogue, PromptRenderer
 from prox.engines.base import Engine
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, render_program
@@ -40,8 +40,8 @@ def keep_probability(engine: Engine, dialogue: Dialogue, texts: Sequence[str], m
             f"max_prompt_tokens {max_prompt_tokens} needs a context of {needed} tokens; the model's is "
             f"{engine.max_context}: set at most {engine.max_context - answer_tokens(engine)}"
         )
-    prompts = [dialogue.document_text(text, engine.tokenizer, max_prompt_tokens) for text in texts]
-    return keep_probability_of_prompts(engine, [dialogue.encode(prompt, engine.tokenizer) for prompt in prompts])
+    prompts = PromptRenderer(dialogue, engine.tokenizer, max_prompt_tokens).documents(texts)
+    return keep_probability_of_prompts(engine, [prompt.ids for prompt in prompts])
 
 
 def keep_probability_of_prompts(engine: Engine, prompts: Sequence[list[int]]) -> list[float]:

@@ -1,18 +1,21 @@
 """The one place that turns a document or a chunk into the refiner's prompt.
 
 Fine-tuning data and inference both go through here, so that the refiner is asked at scale exactly what it was taught.
-The dialogue is stored beside every checkpoint the project makes (``dialogue.json``); a checkpoint without one (the
+A ``Dialogue`` describes the prompts of a refiner, a ``PromptRenderer`` makes them for one tokenizer and length. The
+dialogue is stored beside every checkpoint the project makes (``dialogue.json``); a checkpoint without one (such as the
 published refiners) is used with the dialogue its config names.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prox import artifact
 from prox.chunking import Chunk, number_lines
 from prox.errors import UserError
-from prox.program import Style
+from prox.frame import Frame, Prompt
+from prox.operations import Style
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,28 +25,12 @@ LLAMA2_SYSTEM = "You are a helpful, respectful and honest assistant."
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The strings around the system text and the user's text; the answer follows and ends with the EOS token."""
-
-    before_system: str
-    after_system: str
-    before_user: str
-    after_user: str
-
-
-LAYOUTS: dict[str, Layout] = {
-    # What meta-llama/Llama-2-7b-chat's chat template renders, which the published refiners were trained with.
-    "llama2": Layout("[INST] <<SYS>>\n", "\n<</SYS>>\n\n", "", " [/INST]"),
-    "plain": Layout("", "\n", "", "\n"),
-}
-
-
-@dataclass(frozen=True)
 class Dialogue:
     """How a refiner is asked, and in which style it answers."""
 
-    layout: Literal["llama2", "plain"] = "llama2"
-    """Strings around the user's text: `llama2` (published refiners) or `plain`."""
+    layout: Literal["llama2", "plain", "chat"] = "llama2"
+    """What stands around the user's text: `llama2` (published refiners), `plain`, or `chat`, the checkpoint's own chat
+    template, which also decides about BOS tokens."""
     system: str = LLAMA2_SYSTEM
     """System text; empty for none."""
     chunk_before: str = "[doc]\n"
@@ -56,51 +43,40 @@ class Dialogue:
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
     """Start with the tokenizer's BOS token where it has one."""
+    opening: str | None = None
+    """Text before the user's; unset takes the layout's. Stored with a checkpoint, whose chat template may change."""
+    closing: str | None = None
+    """Text after the user's; unset takes the layout's."""
 
-    def _frame(self) -> tuple[str, str]:
-        layout = LAYOUTS[self.layout]
-        system = layout.before_system + self.system + layout.after_system if self.system else ""
-        opening = system if self.layout != "llama2" or self.system else "[INST] "
-        return opening + layout.before_user, layout.after_user
+    def resolved(self, tokenizer: "PreTrainedTokenizerBase") -> "Dialogue":
+        """The dialogue with the tokenizer's chat template written out; for other layouts itself.
+
+        Raises ``UserError`` where there is no template, or none that can ask this.
+        """
+        if self.layout != "chat" or (self.opening is not None and self.closing is not None):
+            return self
+        opening, closing = chat_frame(tokenizer, self.system)
+        # BOS tokens that the template writes are part of the opening.
+        return replace(self, opening=opening, closing=closing, bos=False, extra_bos=False)
+
+    def frame(self) -> tuple[str, str]:
+        """What stands before and after the user's text, in a resolved dialogue."""
+        if self.layout == "llama2":
+            # What meta-llama/Llama-2-7b-chat's chat template renders, which the published refiners were trained with.
+            opening = f"[INST] <<SYS>>\n{self.system}\n<</SYS>>\n\n" if self.system else "[INST] "
+            closing = " [/INST]"
+        else:
+            opening, closing = f"{self.system}\n" if self.system else "", "\n"
+        return (
+            opening if self.opening is None else self.opening,
+            closing if self.closing is None else self.closing,
+        )
 
     def bos_ids(self, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
         """Token ids in front of every prompt."""
         if not self.bos or tokenizer.bos_token_id is None:
             return []
         return [tokenizer.bos_token_id] * (2 if self.extra_bos else 1)
-
-    def document_text(self, text: str, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> str:
-        """The prompt of the document stage as a string; the document is cut so that it has at most ``max_tokens``."""
-        return self._fit("", text, "", tokenizer, max_tokens)
-
-    def chunk_text(self, chunk: Chunk, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> str:
-        """The prompt of the chunk stage as a string, cut like ``document_text``'s where a chunk is over-long."""
-        return self._fit(
-            self.chunk_before, number_lines(chunk.text, chunk.first_line), self.chunk_after, tokenizer, max_tokens
-        )
-
-    def encode(self, prompt: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-        """Token ids of a prompt made by this class, BOS included."""
-        return self.bos_ids(tokenizer) + tokenizer.encode(prompt, add_special_tokens=False)
-
-    def _fit(self, before: str, body: str, after: str, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> str:
-        """Joins the prompt; where it is too long the body's end is cut, never the closing."""
-        opening, closing = self._frame()
-        opening, closing = opening + before, after + closing
-
-        def size(kept: str) -> int:
-            return len(self.encode(opening + kept + closing, tokenizer))
-
-        frame = size("")
-        if frame >= max_tokens:
-            raise UserError(f"a prompt of at most {max_tokens} tokens has no room: its frame alone takes {frame}")
-        excess = size(body) - max_tokens
-        while excess > 0:
-            offsets = tokenizer(body, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            keep = max(len(offsets) - excess, 0)
-            body = body[: offsets[keep][0]] if keep < len(offsets) else body[:-1]
-            excess = size(body) - max_tokens
-        return opening + body + closing
 
     def save(self, checkpoint: Path) -> None:
         """Stores the dialogue beside a checkpoint."""
@@ -113,6 +89,31 @@ def load_dialogue(checkpoint: Path | str, fallback: Dialogue) -> Dialogue:
     return Dialogue(**artifact.read_json(path)) if path.is_file() else fallback
 
 
+def chat_frame(tokenizer: "PreTrainedTokenizerBase", system: str) -> tuple[str, str]:
+    """What the tokenizer's chat template writes before and after the text of a user's only message.
+
+    A template that trims its messages may trim this one: prompts keep the white space of their documents.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise UserError("layout is chat, but the checkpoint has no chat template: use llama2 or plain")
+    text = "The text of the user's message."
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": text})
+    try:
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        remedy = "try an empty system text, or use llama2 or plain" if system else "use llama2 or plain"
+        raise UserError(f"layout is chat, but the chat template refuses the messages ({error}): {remedy}") from None
+    opening, found, closing = rendered.partition(text)
+    if not found or not closing or text in closing:
+        raise UserError("layout is chat, but the chat template closes no user's turn: use llama2 or plain")
+    if system.strip() not in opening:
+        raise UserError("layout is chat, but the chat template leaves the system text out: use an empty one")
+    return opening, closing
+
+
 @dataclass
 class RefinerConfig:
     """A refiner checkpoint and how to ask it."""
@@ -121,3 +122,39 @@ class RefinerConfig:
     """Local folder or hub name of a causal language model."""
     dialogue: Dialogue = field(default_factory=Dialogue)
     """Used only where the checkpoint brings no `dialogue.json` of its own."""
+
+
+class PromptRenderer:
+    """Makes the prompts of a dialogue for a tokenizer, none longer than ``max_tokens``, each with its closing.
+
+    Raises ``UserError`` where a prompt has no room for any text.
+    """
+
+    def __init__(self, dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> None:
+        self.dialogue, self.tokenizer = dialogue.resolved(tokenizer), tokenizer
+        opening, closing = self.dialogue.frame()
+        before, after = self.dialogue.chunk_before, self.dialogue.chunk_after
+        bos = self.dialogue.bos_ids(tokenizer)
+        self._document = Frame(opening, closing, tokenizer, bos, max_tokens)
+        self._chunk = Frame(opening + before, after + closing, tokenizer, bos, max_tokens)
+        self._document.check()
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of a chunk's prompt beside those of its numbered lines."""
+        return self._chunk.num_tokens
+
+    def documents(self, texts: Sequence[str]) -> list[Prompt]:
+        """Prompts of the document stage; where a document is too long, its end is cut."""
+        return self._document.prompts(texts)
+
+    def chunk(self, chunk: Chunk) -> Prompt:
+        """The prompt of the chunk stage, cut like a document's where the chunk is too long."""
+        return self._chunk.prompts([number_lines(chunk.text, chunk.first_line)])[0]
+
+    def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, Prompt | None]]]:
+        """Each document in chunks of at most ``window`` tokens, line numbers and breaks included, with their prompts.
+
+        Documents are encoded once, and best many in one call. Chunks that are ``skipped`` have no prompt.
+        """
+        return self._chunk.chunks(texts, window)

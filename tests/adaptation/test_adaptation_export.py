@@ -1,5 +1,6 @@
 """The fine-tuning files, and that LLaMA-Factory makes of them exactly the tokens that inference uses."""
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from adaptation.export import ExampleWriter, export_examples
 from adaptation.factory import register_template
 from prox.chunking import Chunk
 from prox.command import main
-from prox.dialogue import Dialogue, load_dialogue
+from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.errors import UserError
 from prox.program import parse_program
 
@@ -62,7 +63,7 @@ def test_document_programs_are_calls_in_either_style(split: Path, tiny_checkpoin
 
 
 def test_over_long_examples_are_counted(tokenizer) -> None:
-    writer = ExampleWriter("chunk", Dialogue(layout="plain", system=""), tokenizer, 100, 20)
+    writer = ExampleWriter("chunk", PromptRenderer(Dialogue(layout="plain", system=""), tokenizer, 100), 20)
     assert writer.row(Example("a", "word " * 500, "keep_chunk()")) is None
     assert writer.row(Example("b", "short", "\n".join(f"remove_lines({n}, {n})" for n in range(30)))) is None
     assert writer.row(Example("c", "short", "no program")) is None
@@ -71,12 +72,11 @@ def test_over_long_examples_are_counted(tokenizer) -> None:
 
 
 def test_a_long_document_is_cut_and_kept(tokenizer) -> None:
-    dialogue = Dialogue(layout="plain", system="")
-    writer = ExampleWriter("document", dialogue, tokenizer, 100, 20)
+    writer = ExampleWriter("document", PromptRenderer(Dialogue(layout="plain", system=""), tokenizer, 100), 20)
     row = writer.row(Example("a", "word " * 500, "keep_doc()"))
     assert row is not None
     assert writer.num_prompts_cut == 1
-    assert len(dialogue.encode(row["conversations"][0]["value"], tokenizer)) <= 100
+    assert len(tokenizer.encode(row["conversations"][0]["value"])) <= 100
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,28 @@ def test_a_long_document_is_cut_and_kept(tokenizer) -> None:
         Dialogue(layout="plain", system="", style="compact"),
         Dialogue(extra_bos=True),
         Dialogue(layout="plain", bos=False),
+        Dialogue(layout="chat"),
     ],
-    ids=["llama2", "plain", "two BOS", "no BOS"],
+    ids=["llama2", "plain", "two BOS", "no BOS", "chat"],
 )
 def test_training_tokens_are_inference_tokens(dialogue: Dialogue, tokenizer) -> None:
-    template = register_template(dialogue)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}</s>{% endfor %}<|assistant|>"
+    )
+    renderer = PromptRenderer(dialogue, tokenizer, 400)
+    # Training stores the resolved dialogue, and takes the template from what is stored.
+    template = register_template(renderer.dialogue)
     before = tokenizer.chat_template
     template.fix_special_tokens(tokenizer)
     template.fix_jinja_template(tokenizer)
     assert tokenizer.chat_template == before
     answer = 'normalize(source_str="{{content}}", target_str="")'
-    for prompt in (
-        dialogue.document_text(TRICKY, tokenizer, 400),
-        dialogue.chunk_text(Chunk(7, TRICKY), tokenizer, 400),
-    ):
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        expected_prompt = dialogue.encode(prompt, tokenizer)
+    (of_document,), of_chunk = renderer.documents([TRICKY]), renderer.chunk(Chunk(7, TRICKY))
+    (chunks,) = renderer.chunks([TRICKY], 300)
+    for prompt in (of_document, of_chunk, *(prompt for _, prompt in chunks)):
+        messages = [{"role": "user", "content": prompt.text}, {"role": "assistant", "content": answer}]
+        expected_prompt = prompt.ids
         expected_answer = [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
         assert template.encode_oneturn(tokenizer, messages, system="") == (expected_prompt, expected_answer)
         assert template.encode_multiturn(tokenizer, messages, system="") == [(expected_prompt, expected_answer)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prox.decision import decision_tokens, keep_probability
-from prox.dialogue import Dialogue
+from prox.dialogue import Dialogue, PromptRenderer
 from prox.engines import EngineConfig, load_engine
 from prox.errors import UserError
 
@@ -27,8 +27,8 @@ def test_probability_is_the_models_own(tiny_checkpoint: Path, pages: list[str]) 
     shared, keep, drop = decision_tokens(engine.tokenizer)
     found = keep_probability(engine, dialogue, pages, 200)
     for page, p_keep in zip(pages, found, strict=True):
-        prompt = dialogue.document_text(page, engine.tokenizer, 200)
-        ids = torch.tensor([dialogue.encode(prompt, engine.tokenizer) + shared])
+        (prompt,) = PromptRenderer(dialogue, engine.tokenizer, 200).documents([page])
+        ids = torch.tensor([prompt.ids + shared])
         with torch.inference_mode():
             logits = engine.model(input_ids=ids).logits[0, -1]
         expected = torch.softmax(logits[[keep, drop]].float(), dim=0)[0].item()

@@ -1,0 +1,124 @@
+"""Token ids of a document's numbered lines, as they stand in the middle of a prompt.
+
+Encoding is the dear part of chunking, and most words of a corpus come again and again. ``LineIds`` cuts documents into
+words where the tokenizer allows it (``prox/token_cuts.py``), looks their ids up (``prox/piece_ids.py``) and joins them:
+Arrow cuts and NumPy joins, a batch of documents at a time.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prox.piece_ids import UNKNOWN, PieceIds, line_key, opening_keys
+from prox.token_cuts import Cuts, batches, find_cuts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_IRREGULAR_LINE = re.compile(r"^\s|\s\s| $")
+
+
+@dataclass(frozen=True)
+class NumberedIds:
+    """Ids of a document's numbered lines, each with its line break; line ``n`` ends before ``ids[ends[n]]``."""
+
+    ids: np.ndarray
+    ends: np.ndarray
+
+    def sizes(self) -> list[int]:
+        """Number of tokens of each line."""
+        return np.diff(self.ends, prepend=0).tolist()
+
+    def between(self, first_line: int, end_line: int) -> list[int]:
+        """Ids of the lines from ``first_line`` to before ``end_line``."""
+        return self.ids[self.ends[first_line - 1] if first_line else 0 : self.ends[end_line - 1]].tolist()
+
+
+class LineIds:
+    """Encodes numbered lines for one tokenizer."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", cuts: Cuts) -> None:
+        self._cuts = cuts
+        self._look_up = PieceIds(tokenizer, cuts)
+        self._openings: list[str] = []
+        self._is_line_end = np.zeros(max(tokenizer.get_vocab().values()) + 2, dtype=bool)
+        # A piece without ids counts as two line ends: no document with one has as many as it has lines.
+        self._is_line_end[[*cuts.line_ends, UNKNOWN]] = True
+
+    def __call__(self, texts: Sequence[str]) -> list[NumberedIds | None]:
+        """The ids of each document's lines; None for a document whose ids can't be cut."""
+        return [ids for batch in batches(texts) for ids in self._batch(batch)]
+
+    def _batch(self, texts: list[str]) -> list[NumberedIds | None]:
+        found: list[NumberedIds | None] = [None] * len(texts)
+        left = [index for index, text in enumerate(texts) if self._cuts.allow(text)]
+        # Few documents have white space that isn't cut: it shows in a word that has no ids.
+        for split in (self._split_everywhere, self._split_regular_lines) if self._cuts.words else (self._split_lines,):
+            for index, ids in zip(left, self._ids(split([texts[index] for index in left])), strict=True):
+                ends = np.flatnonzero(self._is_line_end[ids]) + 1
+                if len(ends) == texts[index].count("\n") + 1:
+                    found[index] = NumberedIds(ids, ends)
+            left = [index for index in left if found[index] is None]
+        return found
+
+    def _split_everywhere(self, texts: list[str]) -> pa.ListArray:
+        """The keys of documents whose white space is single spaces and line breaks."""
+        numbered = []
+        for text in texts:
+            lines = text.split("\n")
+            openings = self._get_openings(len(lines))
+            numbered.append(" ".join([f"{opening}{line}\n" for opening, line in zip(openings, lines, strict=False)]))
+        return pc.split_pattern(pa.array(numbered, pa.string()), " ")
+
+    def _split_regular_lines(self, texts: list[str]) -> pa.ListArray:
+        """The keys of any documents: lines with other white space are pieces as they are."""
+        keys: list[list[str]] = [[] for _ in texts]
+        for of_text, text in zip(keys, texts, strict=True):
+            lines = text.split("\n")
+            for number, (opening, line) in enumerate(zip(self._get_openings(len(lines)), lines, strict=False)):
+                irregular = _IRREGULAR_LINE.search(line)
+                of_text += [line_key(number, line)] if irregular else f"{opening}{line}\n".split(" ")
+        return pa.array(keys, pa.list_(pa.string()))
+
+    def _split_lines(self, texts: list[str]) -> pa.ListArray:
+        keys = [[line_key(number, line) for number, line in enumerate(text.split("\n"))] for text in texts]
+        return pa.array(keys, pa.list_(pa.string()))
+
+    def _get_openings(self, num_lines: int) -> list[str]:
+        for number in range(len(self._openings), num_lines):
+            self._openings.append(opening_keys(number, number in self._cuts.markers))
+        return self._openings
+
+    def _ids(self, keys: pa.ListArray) -> list[np.ndarray]:
+        """Ids of each document, given as the keys of its pieces."""
+        table = pc.dictionary_encode(keys.values)
+        pieces = self._look_up(table.dictionary.to_pylist())
+        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        ids = np.fromiter(itertools.chain.from_iterable(pieces), np.int64, lengths.sum())
+        begins = np.cumsum(lengths) - lengths
+        # For each id of the documents, how far it lies from its place among the ids of the pieces.
+        words = table.indices.to_numpy()
+        lengths = lengths[words]
+        ends = np.cumsum(lengths)
+        shifts = np.repeat(begins[words] - (ends - lengths), lengths)
+        ids = ids[np.arange(len(shifts)) + shifts]
+        bounds = np.concatenate([[0], ends])[keys.offsets.to_numpy()]
+        return [ids[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def line_ids(tokenizer: "PreTrainedTokenizerBase") -> LineIds | None:
+    """The encoder of numbered lines for a tokenizer, kept with what it has learned; None where lines can't be cut."""
+    return _line_ids(tokenizer, len(tokenizer))
+
+
+@functools.lru_cache(maxsize=2)
+def _line_ids(tokenizer: "PreTrainedTokenizerBase", _size: int) -> LineIds | None:
+    cuts = find_cuts(tokenizer)
+    return LineIds(tokenizer, cuts) if cuts else None

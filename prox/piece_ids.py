@@ -1,0 +1,182 @@
+"""Token ids of the pieces that numbered lines are cut into, learned once and remembered.
+
+A piece is encoded with the neighbours that decide its ids: a word stands between two words, the first word of a line
+behind a marker. So that a new word costs little, many are encoded as one text, which is then cut again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from prox.operations import line_marker
+from prox.token_cuts import CONTROLS, PUNCTUATION, Cuts, batches, encode_batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MEMORY = 300_000
+"""Pieces remembered before those not asked for lately are forgotten (then again as many, about 100 MB together)."""
+LONGEST_REMEMBERED = 100
+"""Characters of the longest piece remembered."""
+GROUP_CHARACTERS = 5_000
+"""New pieces are encoded in texts of about this length."""
+
+Piece = tuple[int, ...]
+
+UNKNOWN = -1
+NOT_CUT: Piece = (UNKNOWN, UNKNOWN)
+"""In place of the ids of a piece that can't be cut out."""
+
+# A piece's key is a sign of its kind and what it writes. A word inside a line is its own key, without the space before
+# it; so is a line's last word, with the line break.
+_HEAD, _MARKED_HEAD, _MARKER, _ADDED_MARKER, _TAIL, _LINE = CONTROLS
+_HEADS, _MARKERS = (_HEAD, _MARKED_HEAD), (_MARKER, _ADDED_MARKER)
+_WHOLE = (*_MARKERS, _TAIL, _LINE)
+_TAIL_ENDS = PUNCTUATION + "\n"
+
+
+def line_key(number: int, line: str) -> str:
+    """Key of a numbered line that is one piece."""
+    return f"{_LINE}{line_marker(number)}{line}\n"
+
+
+def opening_keys(number: int, added: bool) -> str:
+    """The key of a line's marker, a space, and the beginning of the key of the line's first word.
+
+    A marker that is an added token is cut off behind its bracket, any other before it.
+    """
+    marker = line_marker(number)
+    return f"{_ADDED_MARKER}{marker} {_MARKED_HEAD}" if added else f"{_MARKER}{marker[:-1]} {_HEAD}]"
+
+
+class PieceIds:
+    """Ids of pieces by key, for one tokenizer."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", cuts: Cuts) -> None:
+        self._tokenizer, self._cuts = tokenizer, cuts
+        self._memory: dict[str, Piece] = {}
+        self._earlier: dict[str, Piece] = {}
+        plain = next(number for number in range(len(cuts.markers) + 1) if number not in cuts.markers)
+        self._plain, self._added = line_marker(plain), line_marker(min(cuts.markers, default=0))
+        zero, after_plain, after_added = self._rows(["[0 0\n", self._plain + "0\n", self._added + "0\n"])
+        self._known: dict[str, Piece] = {"": (), self._added: after_added[:1], "0\n": after_added[1:]}
+        self._known["[0"], self._known[" 0\n"] = _split_at_last(zero, cuts.word_starts)
+        self._known[self._plain[:-1]], self._known["]0\n"] = _split_at_last(after_plain, cuts.brackets)
+
+    def __call__(self, keys: Sequence[str]) -> list[Piece]:
+        """The ids of each piece; ``NOT_CUT`` where they can't be told from those of its neighbours."""
+        if len(self._memory) > MEMORY:
+            self._earlier, self._memory = self._memory, {}
+        new = [key for key in keys if key not in self._memory]
+        self._learn(new)
+        pieces = list(map(self._memory.__getitem__, keys))
+        for key in new:
+            if len(key) > LONGEST_REMEMBERED or key[:1] == _LINE:
+                del self._memory[key]
+        return pieces
+
+    def _learn(self, new: Iterable[str]) -> None:
+        memory, earlier = self._memory, self._earlier
+        joined: dict[str, tuple[str, str]] = {}
+        inner, others = [], []
+        keys = list(new)
+        for key in keys:  # grows by the stems and tails of words
+            if key in memory:
+                continue
+            memory[key] = earlier.get(key, NOT_CUT)
+            if memory[key] is not NOT_CUT or not self._can_be_cut_out(key):
+                continue
+            if key[-1] in _TAIL_ENDS and (stem := self._stem(key)) != key:
+                joined[key] = stem, _TAIL + key[len(stem) :]
+                keys += joined[key]
+            elif key[0] in CONTROLS or key[-1] == "\n":
+                others.append(key)
+            else:
+                inner.append(key)
+        memory.update(zip(inner, self._inner_words(inner), strict=True))
+        memory.update(zip(others, self._in_rows(others), strict=True))
+        memory.update((key, memory[stem] + memory[tail]) for key, (stem, tail) in joined.items())
+
+    def _can_be_cut_out(self, key: str) -> bool:
+        """False for what is left of a word that had other white space than one space beside it."""
+        text = key if key[:1] not in _HEADS else key[1:].removeprefix("]") if key[0] == _HEAD else key[1:]
+        if text[-1:] != "\n":
+            return bool(text) and not text[0].isspace() and not text[-1].isspace()
+        # Where markers are tokens of their own, white space at a line's end depends on the next line having such a one.
+        if self._cuts.markers and text[-2:-1].isspace():
+            return False
+        return not text[0].isspace() or (text == "\n" and key != "\n")
+
+    def _stem(self, key: str) -> str:
+        """The word without punctuation and line break at its end, where it can be cut there."""
+        if not self._cuts.tails or len(key) > LONGEST_REMEMBERED or key[0] in _WHOLE:
+            return key
+        stem = key.rstrip(_TAIL_ENDS)
+        return stem if stem[-1:].isascii() and stem[-1:].isalnum() else key
+
+    def _inner_words(self, words: list[str]) -> list[Piece]:
+        """Ids of words that have a space on either side."""
+
+        def cut(ids: list[int]) -> list[Piece]:
+            starts = self._cuts.word_starts
+            return _pieces(ids, [place for place, token in enumerate(ids) if token in starts and place])
+
+        return self._encode(words, lambda group: f"0 {' '.join(group)} 0", cut)
+
+    def _in_rows(self, keys: list[str]) -> list[Piece]:
+        """Ids of the other pieces, each encoded as a part of a line of its own."""
+        parts = [self._row(key) for key in keys]
+        rows = self._rows(["".join(row) for row in parts])
+        return [self._between(before, row, after) for (before, _, after), row in zip(parts, rows, strict=True)]
+
+    def _row(self, key: str) -> tuple[str, str, str]:
+        """What stands before a piece, what it writes, and what stands behind it."""
+        kind, written = key[0], key[1:]
+        if kind == _LINE:
+            return "", written, ""
+        if kind in _MARKERS:
+            return "", written, "]0\n" if kind == _MARKER else "0\n"
+        after = "" if key[-1] == "\n" else " 0\n"
+        if kind in _HEADS:
+            return self._plain[:-1] if kind == _HEAD else self._added, written, after
+        return "[0", written if kind == _TAIL else f" {key}", after
+
+    def _between(self, before: str, ids: Piece, after: str) -> Piece:
+        """The ids without those of their surroundings."""
+        head, tail = self._known[before], self._known[after]
+        end = len(ids) - len(tail)
+        return ids[len(head) : end] if ids[: len(head)] == head and ids[end:] == tail else NOT_CUT
+
+    def _rows(self, rows: list[str]) -> list[Piece]:
+        """Ids of numbered lines, given with their line breaks."""
+
+        def cut(ids: list[int]) -> list[Piece]:
+            ends = self._cuts.line_ends
+            return _pieces(ids, [place for place, token in enumerate(ids, 1) if token in ends])
+
+        return self._encode(rows, lambda group: f"0\n{''.join(group)}[", cut)
+
+    def _encode(
+        self, parts: list[str], join: Callable[[list[str]], str], cut: Callable[[list[int]], list[Piece]]
+    ) -> list[Piece]:
+        """Encodes parts, joined in groups; a joined text begins and ends with a piece that is no part."""
+        groups = list(batches(parts, GROUP_CHARACTERS))
+        found: list[Piece] = []
+        for group, encoding in zip(groups, encode_batch(self._tokenizer, list(map(join, groups))), strict=True):
+            pieces = cut(encoding.ids)
+            if len(pieces) == len(group) + 2:
+                found += pieces[1:-1]
+            elif len(group) == 1:
+                found.append(NOT_CUT)
+            else:
+                found += [piece for part in group for piece in self._encode([part], join, cut)]
+        return found
+
+
+def _pieces(ids: list[int], cuts: list[int]) -> list[Piece]:
+    return [tuple(ids[begin:end]) for begin, end in zip([0, *cuts], [*cuts, len(ids)], strict=True)]
+
+
+def _split_at_last(ids: Piece, tokens: frozenset[int]) -> tuple[Piece, Piece]:
+    """The ids before the last one of ``tokens``, and the rest."""
+    places = [place for place, token in enumerate(ids) if token in tokens]
+    return (ids[: places[-1]], ids[places[-1] :]) if places else (NOT_CUT, NOT_CUT)
