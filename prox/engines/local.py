@@ -1,34 +1,32 @@
 """The local engine: transformers in process, batched by length. The default on CPU and for small models."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from prox.engines.base import Completion, EngineConfig, Failure, Message
+from prox.engines.constraint import Constrainer
+from prox.engines.loops import repeats, stop_at_loop
+from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer
 from prox.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-log = logging.getLogger("prox")
+    from prox.grammar import Grammar
 
-
-def load_tokenizer(checkpoint: str) -> "PreTrainedTokenizerBase":
-    """The checkpoint's fast tokenizer, for any length of text; a ``UserError`` names a checkpoint that has none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        raise UserError(f"checkpoint {checkpoint!r}: its tokenizer can't be loaded ({error})") from error
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"checkpoint {checkpoint!r} has no fast tokenizer (tokenizer.json): save one beside the weights"
-        )
-    # Whole documents are tokenised to be cut; lengths are checked where prompts are made, so no warning is due.
-    tokenizer.model_max_length = 2**31
-    return tokenizer
+BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+LOOP_CHECK_STEPS = 16
+"""Decoding steps between two looks for loops; a look costs about as much as a step of a tiny model."""
 
 
 class LocalEngine:
@@ -38,25 +36,40 @@ class LocalEngine:
         cuda = torch.cuda.is_available()
         self.device = torch.device(("cuda" if cuda else "cpu") if config.device == "auto" else config.device)
         dtype = {"auto": "bfloat16" if self.device.type == "cuda" else "float32"}.get(config.dtype, config.dtype)
-        self.tokenizer = load_tokenizer(checkpoint)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(checkpoint)
         try:
             model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, dtype))
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoint {checkpoint!r}: its weights can't be loaded ({error})") from error
         self.model = model.to(self.device).eval()
-        self.batch_size = config.batch_size
-        self.max_context = config.max_context or model.config.max_position_embeddings
-        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
-        self._pad = pad if pad is not None else eos
-        if self._pad is None:
+        longest = model.config.max_position_embeddings
+        if config.max_context and config.max_context > longest:
+            raise UserError(
+                f"engine.max_context {config.max_context}: checkpoint {checkpoint!r} takes at most {longest}"
+            )
+        self.max_context = config.max_context or longest
+        self._batch_size = config.batch_size
+        self._batch_tokens = config.max_batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
+        self._eos = _eos_ids(self.tokenizer, model.generation_config)
+        pad = self.tokenizer.pad_token_id
+        if pad is None and not self._eos:
             raise UserError(f"checkpoint {checkpoint!r}: its tokenizer has neither a padding nor an EOS token")
+        self._pad = self._eos[0] if pad is None else pad
+        # Greedy, whatever sampling the checkpoint's own generation_config.json asks for.
+        model.generation_config = GenerationConfig(
+            do_sample=False, pad_token_id=self._pad, eos_token_id=self._eos or None
+        )
+        self._constrainer: Constrainer | None = None
 
-    def _batches(self, prompts: Sequence[list[int]]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    def _batches(
+        self, prompts: Sequence[list[int]], room: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
         """Left-padded batches of prompts of like length, longest first: (their indices, ids [b, t], mask [b, t])."""
         order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-        for begin in range(0, len(order), self.batch_size):
-            indices = order[begin : begin + self.batch_size]
-            width = len(prompts[indices[0]])
+        while order:
+            width = len(prompts[order[0]])
+            size = max(1, min(self._batch_size, self._batch_tokens // (width + room)))
+            indices, order = order[:size], order[size:]
             ids = torch.full((len(indices), width), self._pad, dtype=torch.long)
             mask = torch.zeros((len(indices), width), dtype=torch.long)
             for row, index in enumerate(indices):
@@ -65,59 +78,85 @@ class LocalEngine:
                 mask[row, width - len(prompt) :] = 1
             yield indices, ids.to(self.device), mask.to(self.device)
 
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: "Grammar | None" = None,
+    ) -> list[Completion | Failure]:
+        """See ``Engine.generate``."""
+        answers = self._decode(prompts, max_new_tokens, stop, grammar, check_loops=True)
+        return [stop_at_loop(answer) for answer in answers]
+
     @torch.inference_mode()
-    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
-        """See ``Engine.generate``. Prompts longer than the context leaves room for are a ``ValueError``."""
-        self._check_lengths(prompts, max_new_tokens)
-        answers: list[Completion | None] = [None] * len(prompts)
-        for indices, ids, mask in self._batches(prompts):
-            criteria = [self._stop_strings(stop, ids.shape[1])] if stop else []
+    def _decode(
+        self,
+        prompts: Sequence[list[int]],
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: "Grammar | None" = None,
+        check_loops: bool = False,
+    ) -> list[Completion]:
+        check_lengths(prompts, max_new_tokens, self.max_context)
+        answers: dict[int, Completion] = {}
+        for indices, ids, mask in self._batches(prompts, max_new_tokens):
+            criteria = [self._criterion(stop, check_loops, ids.shape[1])] if stop or check_loops else []
             output = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=self._pad,
-                eos_token_id=self.tokenizer.eos_token_id,
                 stopping_criteria=StoppingCriteriaList(criteria),
+                logits_processor=LogitsProcessorList([self._constrain(grammar)] if grammar else []),
             )
             for index, row in zip(indices, output[:, ids.shape[1] :].tolist(), strict=True):
-                answers[index] = self._completion(row, max_new_tokens, stop)
-        return [answer for answer in answers if answer is not None]
+                answers[index] = self._completion(row, stop)
+        return [answers[index] for index in range(len(prompts))]
 
-    def _stop_strings(self, stop: Sequence[str], prompt_width: int) -> StoppingCriteria:
-        """Ends a row once a stop string is in its new text (transformers' own needs it in the vocabulary)."""
-        decode = self.tokenizer.batch_decode
-        window = max(map(len, stop)) + 8  # a token holds at least one character, and UTF-8 may split one over four
+    def _constrain(self, grammar: "Grammar") -> LogitsProcessor:
+        if self._constrainer is None:
+            self._constrainer = Constrainer(self.tokenizer, self.model.config.vocab_size, self._eos)
+        return self._constrainer.processor(grammar)
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def _criterion(self, stop: Sequence[str], check_loops: bool, prompt_width: int) -> StoppingCriteria:
+        """Ends a row once a stop string is in its new text (transformers' own needs it in the vocabulary), or a loop.
+
+        Both are looked for again in the finished text: here decoding only has to end, there the text is cut.
+        """
+        # A token holds at least one character, and UTF-8 may split one over four.
+        window = max(map(len, stop), default=0) + 8
+        engine = self
 
         class Criterion(StoppingCriteria):
             def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-                tails = decode(input_ids[:, max(prompt_width, input_ids.shape[1] - window) :])
-                ended = [any(mark in tail for mark in stop) for tail in tails]
+                new = input_ids[:, prompt_width:].tolist()
+                ended = [bool(stop) and any(mark in engine._text(row[-window:]) for mark in stop) for row in new]
+                if check_loops and len(new[0]) % LOOP_CHECK_STEPS == 0:
+                    ended = [end or repeats(engine._text(row)) is not None for end, row in zip(ended, new, strict=True)]
                 return torch.tensor(ended, device=input_ids.device)
 
         return Criterion()
 
-    def _completion(self, ids: list[int], max_new_tokens: int, stop: Sequence[str]) -> Completion:
-        eos = self.tokenizer.eos_token_id
-        ended = eos in ids
-        if ended:
-            ids = ids[: ids.index(eos)]
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+    def _completion(self, ids: list[int], stop: Sequence[str]) -> Completion:
+        """``ids`` [new tokens] of one row; a row that another one outlived is filled up with padding."""
+        end = next((place for place, token in enumerate(ids) if token in self._eos), None)
+        text = self._text(ids[:end])
         cuts = [text.index(mark) for mark in stop if mark in text]
-        if cuts:
-            text, ended = text[: min(cuts)], True
-        # A row that another one outlived is filled up with padding, which decoding leaves out.
-        num_tokens = len([token for token in ids if token != self._pad])
-        return Completion(text, num_tokens, "stop" if ended or num_tokens < max_new_tokens else "length")
+        num_tokens = len(ids) if end is None else end + 1
+        while end is None and num_tokens and ids[num_tokens - 1] == self._pad:
+            num_tokens -= 1
+        return Completion(text[: min(cuts, default=None)], num_tokens, "length" if end is None and not cuts else "stop")
 
     @torch.inference_mode()
-    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float]]:
+    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
         """See ``Engine.choose``; one forward pass a batch, logits of the last position only."""
-        self._check_lengths(prompts, 1)
-        answers: list[list[float]] = [[] for _ in prompts]
+        check_lengths(prompts, 1, self.max_context)
+        answers: list[list[float] | Failure] = [[] for _ in prompts]
         wanted = torch.tensor(list(candidates), device=self.device)
-        for indices, ids, mask in self._batches(prompts):
+        for indices, ids, mask in self._batches(prompts, 0):
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
             logits = self.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=1, use_cache=False
@@ -133,26 +172,23 @@ class LocalEngine:
         """See ``Engine.chat``; greedy only."""
         if temperature:
             raise UserError(f"the local engine decodes greedily: temperature {temperature} is not available, use 0")
-        if self.tokenizer.chat_template is None:
-            raise UserError("the model has no chat template: use an instruct model, or a server that has one")
-        prompts = [
-            self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
-            for messages in conversations
-        ]
-        answers: list[Completion | Failure] = [
-            Failure(f"the conversation has {len(prompt)} tokens; the model's context is {self.max_context}")
-            for prompt in prompts
-        ]
-        fitting = [index for index, prompt in enumerate(prompts) if len(prompt) + max_new_tokens <= self.max_context]
-        for index, answer in zip(fitting, self.generate([prompts[i] for i in fitting], max_new_tokens), strict=True):
-            answers[index] = answer
-        return answers
+        return chat_in_process(
+            self.tokenizer,
+            conversations,
+            self.max_context - max_new_tokens,
+            lambda prompts: self._decode(prompts, max_new_tokens),
+        )
 
-    def _check_lengths(self, prompts: Sequence[list[int]], room: int) -> None:
-        longest = max(map(len, prompts), default=0)
-        if longest + room > self.max_context:
-            raise ValueError(
-                f"a prompt of {longest} tokens and {room} new ones exceed the context of {self.max_context}"
-            )
-        if prompts and not min(map(len, prompts)):
-            raise ValueError("an empty prompt has no next token")
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        self.model = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _eos_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: GenerationConfig) -> list[int]:
+    """The tokenizer's EOS token, then others that the checkpoint's generation config names."""
+    others = generation_config.eos_token_id
+    others = [] if others is None else [others] if isinstance(others, int) else list(others)
+    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return list(dict.fromkeys(own + others))

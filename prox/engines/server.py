@@ -1,74 +1,148 @@
 """The server engine: any OpenAI-compatible endpoint, with bounded concurrency and retries."""
 
-import asyncio
 import logging
-import os
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import openai
 
 from prox.engines.base import Completion, EngineConfig, Failure, Message
-from prox.engines.local import load_tokenizer
+from prox.engines.endpoint import Endpoint
+from prox.engines.loops import stop_at_loop
+from prox.engines.prompts import check_lengths, load_tokenizer
 from prox.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from prox.grammar import Grammar
+
 log = logging.getLogger("prox")
 
-Request = TypeVar("Request")
-MAX_PAUSE_SECONDS = 30.0
-
-# Faults of the request itself or of the account: trying again can't help, and every other request would fail the same.
-_FINAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+UNKNOWN_CONTEXT = 2**20
+# What vLLM calls a grammar, and what older versions called it.
+_GRAMMAR_FIELDS = (lambda ebnf: {"structured_outputs": {"grammar": ebnf}}, lambda ebnf: {"guided_grammar": ebnf})
+_PROBE_ANSWER = "zqxj"  # nothing a model would say unforced
 
 
 class ServerEngine:
-    """Speaks to a server; ``checkpoint`` is the model's name there.
+    """Speaks to a server that serves ``checkpoint``, whose tokenizer is read here (local folder or hub name).
 
-    The client follows ``Retry-After`` and retries time-outs, dropped connections, 408, 409, 429 and 5xx; answers that
-    are no valid JSON or lack a choice are asked for again here.
+    Whether the server holds the same weights and tokenizer can't be checked. Servers of one's own should run vLLM with
+    `--generation-config vllm`, so that a checkpoint's sampling defaults don't interfere.
     """
 
     def __init__(self, config: EngineConfig, checkpoint: str) -> None:
-        self.model = checkpoint
-        self.config = config
+        """Asks for the server's list of models; one that does not answer is a ``UserError`` within 15 s."""
+        self._checkpoint = checkpoint
+        self._model = config.served_name or checkpoint
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self.max_context = config.max_context or 2**20
+        self._endpoint = Endpoint(config, self._model)
+        self._grammar_field: Any = None
+        self._scores_ids = True
+        listed = self._endpoint.check()
+        if listed and self._model not in listed:
+            names = ", ".join(list(listed)[:5])
+            log.warning(
+                "server %s lists no model %r but %s: set engine.served_name", config.base_url, self._model, names
+            )
+        served = listed.get(self._model, {}).get("max_model_len")
+        served = served if isinstance(served, int) else UNKNOWN_CONTEXT
+        self.max_context = min(config.max_context or UNKNOWN_CONTEXT, served)
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The model's tokenizer, loaded by the model's name when first asked for (``chat`` needs none)."""
+        """The checkpoint's tokenizer, loaded when first asked for (``chat`` needs none)."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.model)
+            self._tokenizer = load_tokenizer(self._checkpoint)
         return self._tokenizer
 
-    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
-        """See ``Engine.generate``; ids go to ``/completions``. A request that keeps failing is a ``UserError``."""
-        options: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": 0.0}
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: "Grammar | None" = None,
+    ) -> list[Completion | Failure]:
+        """See ``Engine.generate``; ids go to ``/completions``. A looping answer is cut after the fact."""
+        check_lengths(prompts, max_new_tokens, self.max_context)
+        options: dict[str, Any] = {"max_tokens": max_new_tokens}
         if stop:
             options["stop"] = list(stop)
+        if grammar is not None:
+            options["extra_body"] = self._constraint(grammar.ebnf())
+        answers = self._complete(prompts, options)
+        return [stop_at_loop(answer) if isinstance(answer, Completion) else answer for answer in answers]
 
+    def _complete(self, prompts: Sequence[list[int]], options: dict[str, Any]) -> list[Completion | Failure]:
         async def ask(client: openai.AsyncOpenAI, prompt: list[int]) -> Completion:
-            response = await client.completions.create(model=self.model, prompt=prompt, **options)
-            usage = response.usage.completion_tokens if response.usage else 0
-            return _completion(response.choices[0].text, usage, response.choices[0].finish_reason)
+            response = await client.completions.create(model=self._model, prompt=prompt, temperature=0.0, **options)
+            return _completion(response.choices[0].text, response)
 
-        return self._all_or_error(ask, prompts)
+        return self._endpoint.ask_all(ask, prompts)
 
-    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float]]:
-        """See ``Engine.choose``; each candidate is scored as the last token of an echoed prompt."""
+    def _constraint(self, ebnf: str) -> dict[str, Any]:
+        """The request's field that constrains the answer. Servers ignore fields they don't know: each is tried once."""
+        if self._grammar_field is None:
+            prompt = self.tokenizer.encode("a", add_special_tokens=False)
+            said = []
+            for field in _GRAMMAR_FIELDS:
+                options = {"max_tokens": 16, "extra_body": field(f'root ::= "{_PROBE_ANSWER}"\n')}
+                answer = self._complete([prompt], options)[0]
+                if isinstance(answer, Completion) and answer.text == _PROBE_ANSWER:
+                    self._grammar_field = field
+                    break
+                said.append(f"{next(iter(field('')))}: {answer.reason if isinstance(answer, Failure) else 'ignored'}")
+            else:
+                raise UserError(
+                    f"the server {self._endpoint.url} does not constrain answers by a grammar "
+                    f"({'; '.join(said)[:500]}): use a vLLM server, or turn the grammar off"
+                )
+        return self._grammar_field(ebnf)
 
-        async def ask(client: openai.AsyncOpenAI, prompt: list[int]) -> float:
+    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
+        """See ``Engine.choose``. vLLM servers score the candidates in one prefill.
+
+        With others each candidate is scored as the last token of an echoed prompt.
+        """
+        check_lengths(prompts, 1, self.max_context)
+
+        async def ask(client: openai.AsyncOpenAI, prompt: list[int]) -> list[float]:
+            if self._scores_ids:
+                found = await self._score(client, prompt, candidates)
+                if found is not None:
+                    return found
+            return [await self._score_echoed(client, prompt, candidate) for candidate in candidates]
+
+        return self._endpoint.ask_all(ask, prompts)
+
+    async def _score(
+        self, client: openai.AsyncOpenAI, prompt: list[int], candidates: Sequence[int]
+    ) -> list[float] | None:
+        """Log-probabilities by vLLM's `logprob_token_ids`; None where the server does not know it."""
+        fields = {"logprob_token_ids": list(candidates), "return_tokens_as_token_ids": True}
+        try:
             response = await client.completions.create(
-                model=self.model, prompt=prompt, max_tokens=1, temperature=0.0, echo=True, logprobs=1
+                model=self._model, prompt=prompt, max_tokens=1, temperature=0.0, logprobs=1, extra_body=fields
             )
-            return response.choices[0].logprobs.token_logprobs[len(prompt) - 1]
+        except openai.BadRequestError:
+            return None  # a strict server, or a fault of this prompt, which the other way will name
+        choice = response.choices[0]
+        rows = choice.logprobs.top_logprobs if choice.logprobs else None
+        found = rows[0] if rows else {}
+        names = [f"token_id:{candidate}" for candidate in candidates]
+        if not all(name in found for name in names):
+            self._scores_ids = False
+            log.info("server %s scores no chosen tokens: each is asked for in a request of its own", self._endpoint.url)
+            return None
+        return [_log_probability(found[name]) for name in names]
 
-        flat = self._all_or_error(ask, [[*prompt, candidate] for prompt in prompts for candidate in candidates])
-        width = len(candidates)
-        return [flat[begin : begin + width] for begin in range(0, len(flat), width)]
+    async def _score_echoed(self, client: openai.AsyncOpenAI, prompt: list[int], candidate: int) -> float:
+        response = await client.completions.create(
+            model=self._model, prompt=[*prompt, candidate], max_tokens=1, temperature=0.0, echo=True, logprobs=1
+        )
+        return _log_probability(response.choices[0].logprobs.token_logprobs[len(prompt)])
 
     def chat(
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0
@@ -77,52 +151,25 @@ class ServerEngine:
 
         async def ask(client: openai.AsyncOpenAI, messages: Sequence[Message]) -> Completion:
             response = await client.chat.completions.create(
-                model=self.model, messages=list(messages), max_tokens=max_new_tokens, temperature=temperature
+                model=self._model, messages=list(messages), max_tokens=max_new_tokens, temperature=temperature
             )
-            usage = response.usage.completion_tokens if response.usage else 0
-            return _completion(response.choices[0].message.content or "", usage, response.choices[0].finish_reason)
+            return _completion(response.choices[0].message.content or "", response)
 
-        return asyncio.run(self._ask_all(ask, conversations))
+        return self._endpoint.ask_all(ask, conversations)
 
-    def _all_or_error(self, ask: Callable[..., Awaitable[Any]], requests: Sequence[Request]) -> list[Any]:
-        answers = asyncio.run(self._ask_all(ask, requests))
-        failures = [answer for answer in answers if isinstance(answer, Failure)]
-        if failures:
-            raise UserError(
-                f"{len(failures)} of {len(answers)} requests to {self.config.base_url} failed: {failures[0].reason}"
-            )
-        return answers
-
-    async def _ask_all(self, ask: Callable[..., Awaitable[Any]], requests: Sequence[Request]) -> list[Any]:
-        slots = asyncio.Semaphore(self.config.concurrency)
-        # Servers without keys accept any; the client insists on one.
-        key = os.environ.get(self.config.api_key_env, "none")
-        async with openai.AsyncOpenAI(
-            base_url=self.config.base_url, api_key=key, max_retries=self.config.max_retries, timeout=self.config.timeout
-        ) as client:
-
-            async def one(request: Request) -> Any:
-                async with slots:
-                    return await self._ask_one(ask, client, request)
-
-            return await asyncio.gather(*(one(request) for request in requests))
-
-    async def _ask_one(self, ask: Callable[..., Awaitable[Any]], client: openai.AsyncOpenAI, request: Request) -> Any:
-        for attempt in range(self.config.max_retries + 1):
-            try:
-                return await ask(client, request)
-            except _FINAL as error:
-                raise UserError(
-                    f"{self.config.base_url} refuses model {self.model!r} ({error}): check the name and the key in "
-                    f"${self.config.api_key_env}"
-                ) from error
-            except openai.OpenAIError as error:
-                return Failure(f"{type(error).__name__}: {error}")
-            except (ValueError, AttributeError, IndexError, TypeError) as error:
-                reason = f"unusable answer: {type(error).__name__}: {error}"
-                await asyncio.sleep(min(0.5 * 2**attempt, MAX_PAUSE_SECONDS))
-        return Failure(reason)
+    def close(self) -> None:
+        """See ``Engine.close``; connections last no longer than a call."""
 
 
-def _completion(text: str, num_tokens: int, finish_reason: str | None) -> Completion:
-    return Completion(text, num_tokens, "length" if finish_reason == "length" else "stop")
+def _completion(text: Any, response: Any) -> Completion:
+    if not isinstance(text, str):
+        raise ValueError(f"text is {text!r}")  # an unusable answer, which is asked for again
+    reason = "length" if response.choices[0].finish_reason == "length" else "stop"
+    num_tokens = response.usage.completion_tokens if response.usage else 0
+    return Completion(text, num_tokens or 0, reason)
+
+
+def _log_probability(value: Any) -> float:
+    if not isinstance(value, int | float) or math.isnan(value) or value > 0:
+        raise ValueError(f"log-probability is {value!r}")
+    return float(value)

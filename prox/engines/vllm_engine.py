@@ -2,24 +2,32 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prox.engines.base import Completion, EngineConfig, Failure, Message
-from prox.engines.local import load_tokenizer
+from prox.engines.base import Completion, EngineConfig, Failure, Message, VllmConfig
+from prox.engines.loops import stop_at_loop
+from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer
 from prox.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from prox.grammar import Grammar
+
 
 class VllmEngine:
-    """Continuous batching; the scheduler orders the work, answers come back in the order of the prompts."""
+    """Continuous batching; the scheduler orders the work, answers come back in the order of the prompts.
+
+    A looping answer is cut after the fact: vLLM has decoded it up to the token limit.
+    """
 
     def __init__(self, config: EngineConfig, checkpoint: str) -> None:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         # One engine a process is all a worker needs; a child process would only add to its start.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        # vLLM's CPU build warns of the memory policy it has itself set; only heard before torch is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         try:
             import torch
             import vllm
@@ -29,49 +37,90 @@ class VllmEngine:
             ) from error
         cuda = torch.cuda.is_available()
         if not cuda:
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(config.vllm.cpu_kv_cache_gib))
         self._vllm = vllm
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(checkpoint)
-        self._engine = vllm.LLM(
-            model=checkpoint,
-            dtype=("bfloat16" if cuda else "float32") if config.dtype == "auto" else config.dtype,
-            max_model_len=config.max_context,
-            max_num_seqs=config.batch_size,
-            enforce_eager=not cuda,
-            # Every token id may be asked for by `choose`, however improbable.
-            max_logprobs=-1,
-            disable_log_stats=True,
-            seed=0,
-        )
+        try:
+            self._engine = vllm.LLM(
+                model=checkpoint,
+                dtype=("bfloat16" if cuda else "float32") if config.dtype == "auto" else config.dtype,
+                max_model_len=config.max_context,
+                enforce_eager=not cuda,
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+                seed=0,
+                # What the local engine uses, too; left to itself vLLM may choose another by the request.
+                structured_outputs_config={"backend": "xgrammar"},
+                **_options(config.vllm),
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(f"checkpoint {checkpoint!r}: vLLM can't load it ({error})") from error
         self.max_context = self._engine.llm_engine.model_config.max_model_len
 
-    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
+    def generate(
+        self,
+        prompts: Sequence[list[int]],
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: "Grammar | None" = None,
+    ) -> list[Completion | Failure]:
         """See ``Engine.generate``."""
-        sampling = self._vllm.SamplingParams(temperature=0.0, max_tokens=max_new_tokens, stop=list(stop))
-        return [_completion(output.outputs[0]) for output in self._run(prompts, sampling)]
+        check_lengths(prompts, max_new_tokens, self.max_context)
+        sampling = self._vllm.SamplingParams(
+            temperature=0.0, max_tokens=max_new_tokens, stop=list(stop), detokenize=bool(stop)
+        )
+        if grammar is not None:
+            from vllm.sampling_params import StructuredOutputsParams
 
-    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float]]:
+            sampling.structured_outputs = StructuredOutputsParams(grammar=grammar.ebnf())
+        return [stop_at_loop(self._completion(output, sampling)) for output in self._run(prompts, sampling)]
+
+    def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
         """See ``Engine.choose``."""
+        check_lengths(prompts, 1, self.max_context)
         sampling = self._vllm.SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=list(candidates))
-        answers = []
+        answers: list[list[float] | Failure] = []
         for output in self._run(prompts, sampling):
-            found = output.outputs[0].logprobs[0]
+            found = output.logprobs[0]
             answers.append([found[candidate].logprob for candidate in candidates])
         return answers
 
-    def _run(self, prompts: Sequence[list[int]], sampling: object) -> list:
+    def _run(self, prompts: Sequence[list[int]], sampling: Any) -> list[Any]:
         inputs = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        return self._engine.generate(inputs, sampling, use_tqdm=False)
+        return [output.outputs[0] for output in self._engine.generate(inputs, sampling, use_tqdm=False)]
 
     def chat(
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0
     ) -> list[Completion | Failure]:
         """See ``Engine.chat``."""
-        sampling = self._vllm.SamplingParams(temperature=temperature, max_tokens=max_new_tokens, seed=0)
-        outputs = self._engine.chat([list(messages) for messages in conversations], sampling, use_tqdm=False)
-        return [_completion(output.outputs[0]) for output in outputs]
+        sampling = self._vllm.SamplingParams(
+            temperature=temperature, max_tokens=max_new_tokens, seed=0, detokenize=False
+        )
+        return chat_in_process(
+            self.tokenizer,
+            conversations,
+            self.max_context - max_new_tokens,
+            lambda prompts: [self._completion(output, sampling) for output in self._run(prompts, sampling)],
+        )
+
+    def _completion(self, output: Any, sampling: Any) -> Completion:
+        ids, reason = list(output.token_ids), "length" if output.finish_reason == "length" else "stop"
+        text = output.text
+        if not sampling.detokenize:
+            # Once, as the local engine does: vLLM decodes token by token, and holds back halves of characters.
+            spoken = ids[:-1] if reason == "stop" else ids
+            text = self.tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Completion(text, len(ids), reason)
+
+    def close(self) -> None:
+        """See ``Engine.close``; ends vLLM's worker processes too."""
+        if self._engine is not None:
+            self._engine.llm_engine.engine_core.shutdown()
+            self._engine = None
 
 
-def _completion(output: object) -> Completion:
-    reason = "length" if output.finish_reason == "length" else "stop"
-    return Completion(output.text, len(output.token_ids), reason)
+def _options(config: VllmConfig) -> dict[str, Any]:
+    """The settings that are not left to vLLM."""
+    names = ("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "enable_prefix_caching")
+    settings = {name: getattr(config, name) for name in names} | {"tensor_parallel_size": config.tensor_parallel_size}
+    return {name: value for name, value in settings.items() if value is not None}

@@ -12,6 +12,8 @@ from prox.program import Normalize, RemoveLines
     [
         ("[003]", "length", True),
         ("[003]\n", "length", False),
+        ('"latest/latest/', "loop", True),
+        ("[003]\n[003]\n", "loop", False),
         ("[003]", "stop", False),
         ("", "stop", False),
     ],

@@ -1,0 +1,192 @@
+"""Engines, a real vLLM server, and a small OpenAI-compatible server whose faults a test decides."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prox.engines import EngineConfig
+
+if TYPE_CHECKING:
+    from prox.engines.local import LocalEngine
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a server says in place of an answer: a status and a body, or nothing at all."""
+
+    status: int = 200
+    body: str = '{"error": {"message": "scripted"}}'
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+    """Close the connection without a word."""
+    hang: bool = False
+    """Keep the connection open without a word."""
+
+
+@dataclass(frozen=True)
+class Ebnf:
+    """A grammar that is text already, as it comes over the wire."""
+
+    text: str
+
+    def ebnf(self) -> str:
+        return self.text
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that give up are no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class ScriptedServer:
+    """Answers /v1/models, /v1/completions and /v1/chat/completions out of a local engine, or with a test's faults."""
+
+    def __init__(self, engine: "LocalEngine", name: str) -> None:
+        self.engine, self.name = engine, name
+        self.fault: Callable[[str, dict[str, Any], int], Fault | None] = lambda path, body, number: None
+        """(path, request, how often this prompt was asked before) -> what to say in place of the answer."""
+        self.fields = {"structured_outputs", "logprob_token_ids"}
+        """Fields beyond OpenAI's that it knows; like real ones it ignores the others."""
+        self.requests: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._server = _Listener(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._reply({})
+
+            def do_POST(self) -> None:
+                self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _reply(self, body: dict[str, Any]) -> None:
+                fault, answer = server.answer(self.path.removeprefix("/v1"), body)
+                if fault and fault.hang:
+                    server._closing.wait()
+                if fault and (fault.close or fault.hang):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                data = (fault.body if fault else json.dumps(answer)).encode()
+                self.send_response(fault.status if fault else 200)
+                for name, value in (("Content-Type", "application/json"), *(fault.headers if fault else ())):
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Keeps the test's output clean."""
+
+        return Handler
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[Fault | None, dict[str, Any]]:
+        with self._lock:
+            number = sum(body == earlier for earlier in self.requests)
+            self.requests.append(body)
+            fault = self.fault(path, body, number)
+            if fault:
+                return fault, {}
+            if path == "/models":
+                return None, {"object": "list", "data": [{"id": self.name, "max_model_len": self.engine.max_context}]}
+            answer = self._chat(body) if "messages" in body else self._complete(body)
+        return None, {"id": "1", "object": "completion", "created": 0, "model": self.name, **answer}
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompt, number = body["prompt"], body["max_tokens"]
+        logprobs: dict[str, Any] | None = None
+        if body.get("echo"):
+            value = self.engine.choose([prompt[:-1]], [prompt[-1]])[0][0]
+            logprobs = {"token_logprobs": [*[None] * (len(prompt) - 1), value, -1.0]}
+        elif body.get("logprobs"):
+            wanted = body["logprob_token_ids"] if "logprob_token_ids" in self.fields else [7]
+            values = self.engine.choose([prompt], wanted)[0]
+            logprobs = {"top_logprobs": [{f"token_id:{token}": v for token, v in zip(wanted, values, strict=True)}]}
+        known = {name: body[name] for name in self.fields & body.keys() if name != "logprob_token_ids"}
+        ebnf = known.get("guided_grammar") or known.get("structured_outputs", {}).get("grammar")
+        answer = self.engine._decode([prompt], number, body.get("stop", ()), Ebnf(ebnf) if ebnf else None)[0]
+        choice = {"index": 0, "text": answer.text, "finish_reason": answer.finish_reason, "logprobs": logprobs}
+        return {"choices": [choice], "usage": {"completion_tokens": answer.num_tokens}}
+
+    def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self.engine.chat([body["messages"]], body["max_tokens"])[0]
+        message = {"role": "assistant", "content": answer.text}
+        choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
+        return {"choices": [choice], "usage": {"completion_tokens": answer.num_tokens}}
+
+    def stop(self) -> None:
+        """From now on nothing listens at the address."""
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture(scope="session")
+def reference(tiny_checkpoint: Path) -> "LocalEngine":
+    """The local engine with one prompt a batch: nothing is padded."""
+    from prox.engines.local import LocalEngine
+
+    return LocalEngine(EngineConfig(batch_size=1), str(tiny_checkpoint))
+
+
+@pytest.fixture
+def scripted_server(reference: "LocalEngine", tiny_checkpoint: Path) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(reference, str(tiny_checkpoint))
+    yield server
+    server.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a real vLLM server on loopback with the tiny model."""
+    pytest.importorskip("vllm")
+    port = free_port()
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "512"]
+    arguments += ["--generation-config", "vllm", "--enforce-eager"]
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny_checkpoint), *arguments]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            assert process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(30)
