@@ -139,6 +139,13 @@ def started_fingerprint(folder: Path) -> str | None:
         return None
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    """What ``config.yaml`` says of a run: its command, config, commit and packages; empty for a foreign folder."""
+    if committed_fingerprint(folder) is None:
+        return {}
+    return yaml.safe_load((folder / SNAPSHOT).read_text(encoding="utf-8"))
+
+
 def generations(folder: Path) -> list[Path]:
     """Earlier outputs that stood in ``folder``, newest last: ``<folder>.previous-1``, ``-2``, ..."""
     found = folder.parent.glob(f"{folder.name}.previous-*")
@@ -200,9 +207,16 @@ def write_snapshot(folder: Path, command: str, settings: Any, mark: str) -> None
     write_atomically(folder / SNAPSHOT, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def commit(folder: Path, mark: str, summary: dict[str, Any]) -> None:
-    """Marks the artefact as finished; ``summary`` is what the step says about itself."""
-    write_json(folder / SUCCESS, {"fingerprint": mark, "summary": summary})
+def commit(folder: Path, mark: str, summary: dict[str, Any], run: dict[str, Any] | None = None) -> None:
+    """Marks the artefact as finished; ``summary`` is what the step says about itself, ``run`` how the run went that
+    finished it (``seconds``, and whether it was ``resumed``: then earlier runs took more).
+    """
+    write_json(folder / SUCCESS, {"fingerprint": mark, "summary": summary} | ({"run": run} if run else {}))
+
+
+def run_of(folder: Path) -> dict[str, Any]:
+    """``run`` of a finished artefact; empty where it was not recorded."""
+    return read_json(folder / SUCCESS).get("run", {}) if is_committed(folder) else {}
 
 
 def require(path: Path | None, option: str, made_by: str) -> list[str]:

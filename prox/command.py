@@ -184,14 +184,16 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
     if is_finished(command, config.output, mark):
         return
+    resumed = artifact.started_fingerprint(config.output) is not None
     config.output.mkdir(parents=True, exist_ok=True)
     artifact.write_snapshot(config.output, command, config, mark)
     module, function = verb.function.split(":")
     begin = time.monotonic()
     summary = getattr(importlib.import_module(module), function)(config) or {}
-    artifact.commit(config.output, mark, summary)
+    seconds = time.monotonic() - begin
+    artifact.commit(config.output, mark, summary, {"seconds": round(seconds, 2), "resumed": resumed})
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())
-    log.info("%s: done in %.0f s%s", command, time.monotonic() - begin, f" ({facts})" if facts else "")
+    log.info("%s: done in %.0f s%s", command, seconds, f" ({facts})" if facts else "")
 
 
 def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = None) -> int:

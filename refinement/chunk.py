@@ -1,81 +1,31 @@
 """Chunk stage: the refiner writes a program for each chunk, the programs are run, the chunks joined again."""
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.batching import batched
 
-from prox.answers import is_cut_off, program_of
+from prox import ledger
+from prox.answers import is_cut_off
 from prox.artifact import write_json
-from prox.chunking import Chunk, count_by_tokens, split_into_chunks
-from prox.engines import Completion
+from prox.assembly import DocumentGuards
+from prox.dialogue import PromptRenderer
 from prox.errors import UserError
-from prox.executor import CallResult, Execution, count_words, execute, join_chunks
-from prox.program import Fault, Style, render_program
-from prox.units import LEDGER, source_hash, unit_files
-from refinement.configs import ChunkConfig, DocumentGuards
+from prox.executor import Guards
+from prox.program import Style
+from prox.units import LEDGER, read_rows, unit_files
+from refinement.configs import ChunkConfig
 from refinement.pipeline import UnitWriter
 from refinement.refiner import Refiner, load_refiner, log_once
 from refinement.tasks import run_units
 
+LEDGER_SCHEMA = ledger.SCHEMA
 # A shorter window would cut pages into single lines.
 SMALLEST_LOWERED_WINDOW = 32
-
-_CALL = pa.struct([("call", pa.string()), ("status", pa.string()), ("count", pa.int64())])
-_CHUNK = pa.struct(
-    [
-        ("first_line", pa.int64()),
-        ("num_lines", pa.int64()),
-        ("skipped", pa.bool_()),  # longer than the window: no refiner saw it
-        ("program", pa.string()),  # as generated
-        ("cut_off", pa.bool_()),  # the answer reached max_new_tokens: its last line is not run
-        ("verdict", pa.string()),
-        ("reason", pa.string()),  # the guard that decided
-        ("calls", pa.list_(_CALL)),
-    ]
-)
-LEDGER_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source_hash", pa.string()),
-        ("verdict", pa.string()),  # unchanged | edited | dropped
-        ("reason", pa.string()),
-        ("chunks", pa.list_(_CHUNK)),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class RefinedChunk:
-    """A chunk with its program (None: skipped) and what running it did."""
-
-    chunk: Chunk
-    completion: Completion | None
-    execution: Execution
-
-    def ledger_row(self, style: Style) -> dict[str, Any]:
-        """The chunk as the ledger keeps it."""
-        return {
-            "first_line": self.chunk.first_line,
-            "num_lines": self.chunk.text.count("\n") + 1,
-            "skipped": self.completion is None,
-            "program": self.completion.text if self.completion else "",
-            "cut_off": self.completion is not None and is_cut_off(self.completion),
-            "verdict": self.execution.verdict,
-            "reason": self.execution.reason,
-            "calls": [_call_row(call, style) for call in self.execution.calls],
-        }
-
-
-def _call_row(result: CallResult, style: Style) -> dict[str, Any]:
-    operation = result.operation
-    call = operation.text if isinstance(operation, Fault) else render_program([operation], style)
-    return {"call": call, "status": result.status, "count": result.count}
 
 
 @dataclass(frozen=True)
@@ -93,8 +43,7 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     Raises ``UserError`` where no usable window would be left.
     """
     context = refiner.engine.max_context
-    empty = refiner.dialogue.chunk_text(Chunk(0, ""), refiner.tokenizer, context)
-    frame = len(refiner.dialogue.encode(empty, refiner.tokenizer))
+    frame = PromptRenderer(refiner.dialogue, refiner.tokenizer, context).frame_tokens
     window, max_new_tokens = config.window, config.max_new_tokens
     if window + frame + max_new_tokens > context:
         max_new_tokens = min(max_new_tokens, context // 4)
@@ -111,24 +60,6 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     return Limits(window, context - max_new_tokens, max_new_tokens)
 
 
-def run_program(chunk: Chunk, completion: Completion, style: Style, config: ChunkConfig) -> RefinedChunk:
-    """Parses and runs one answer."""
-    execution = execute(program_of(completion, style), chunk.text, chunk.first_line, config.guards)
-    return RefinedChunk(chunk, completion, execution)
-
-
-def judge(before: str, after: str | None, guards: DocumentGuards) -> str:
-    """Why an edited document is dropped; empty when it is kept."""
-    if after is None:
-        return "all_lines_removed"
-    if after == before:
-        return ""
-    words_before, words_after = count_words(before), count_words(after)
-    if words_before and words_after / words_before <= guards.min_kept_share:
-        return "min_kept_share"
-    return "min_words_left" if words_after < min(guards.min_words_left, words_before) else ""
-
-
 class ChunkStep(PipelineStep):
     """Refines the documents of one unit."""
 
@@ -141,78 +72,61 @@ class ChunkStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents that are left, refined."""
         refiner = load_refiner(self.config)
+        refiner.dialogue.save(self.config.output)
         limits = fit_limits(self.config, refiner)
+        renderer = PromptRenderer(refiner.dialogue, refiner.tokenizer, limits.prompt)
+        guards = (self.config.guards, self.config.document_guards)
         for batch in batched(data, self.config.documents_per_batch):
             documents = list(batch)
-            for document, chunks in zip(documents, self._refine(documents, refiner, limits), strict=True):
-                yield from self._finish(document, chunks, refiner.dialogue.style)
+            for document, chunks in zip(documents, self._ask(documents, refiner, renderer, limits), strict=True):
+                if finish_document(document, refiner.dialogue.style, chunks, guards, self.writer):
+                    yield document
 
-    def _refine(self, documents: list[Document], refiner: Refiner, limits: Limits) -> list[list[RefinedChunk]]:
-        """The refined chunks of each document; all prompts go to the engine in one call, which sorts them by length."""
-        count = count_by_tokens(refiner.tokenizer)
-        chunks = [split_into_chunks(document.text, limits.window, count) for document in documents]
-        asked = [chunk for of_document in chunks for chunk in of_document if not chunk.skipped]
-        tokenizer = refiner.tokenizer
-        prompts = [
-            refiner.dialogue.encode(refiner.dialogue.chunk_text(chunk, tokenizer, limits.prompt), tokenizer)
-            for chunk in asked
-        ]
+    def _ask(
+        self, documents: list[Document], refiner: Refiner, renderer: PromptRenderer, limits: Limits
+    ) -> list[list[dict[str, Any]]]:
+        """The ledger's chunks of each document, with the answers; all prompts go to the engine in one call."""
+        chunks = renderer.chunks([document.text for document in documents], limits.window)
+        prompts = [prompt.ids for of_document in chunks for _, prompt in of_document if prompt is not None]
         answers = iter(refiner.engine.generate(prompts, limits.max_new_tokens) if prompts else [])
-        style = refiner.dialogue.style
-        return [
-            [
-                RefinedChunk(chunk, None, Execution(chunk.text, "unchanged", "longer_than_window", ()))
-                if chunk.skipped
-                else run_program(chunk, next(answers), style, self.config)
-                for chunk in of_document
-            ]
-            for of_document in chunks
-        ]
-
-    def _finish(self, document: Document, chunks: list[RefinedChunk], style: Style) -> DocumentsPipeline:
-        """Joins the chunks, records the document and yields it unless it is dropped."""
-        refined = join_chunks([chunk.execution for chunk in chunks])
-        reason = judge(document.text, refined, self.config.document_guards)
-        unchanged = refined == document.text
-        self.writer.record(
-            {
-                "id": document.id,
-                "source_hash": source_hash(document.text),
-                "verdict": "dropped" if reason else "unchanged" if unchanged else "edited",
-                "reason": reason,
-                "chunks": [chunk.ledger_row(style) for chunk in chunks],
-            }
-        )
-        if reason:
-            self.writer.drop(document, reason)
-            return
-        document.text = refined
-        yield document
+        rows = []
+        for of_document in chunks:
+            rows.append([])
+            for chunk, prompt in of_document:
+                answer = None if prompt is None else next(answers)
+                cut_off = answer is not None and is_cut_off(answer)
+                rows[-1].append(ledger.chunk_row(chunk, answer and answer.text, cut_off))
+        return rows
 
 
-def count_ledger(config: ChunkConfig) -> dict[str, dict[str, int]]:
-    """Counts over the ledger: documents and chunks by verdict, calls by status, and the guards that decided."""
-    counts: dict[str, Counter[str]] = {
-        name: Counter() for name in ("documents", "chunks", "guards", "calls", "programs")
-    }
-    for file in unit_files(config.output, LEDGER):
-        for row in pq.read_table(file, columns=["verdict", "chunks"]).to_pylist():
-            counts["documents"][row["verdict"]] += 1
-            for chunk in row["chunks"]:
-                counts["chunks"][chunk["verdict"]] += 1
-                counts["guards"][chunk["reason"]] += bool(chunk["reason"])
-                counts["calls"].update(call["status"] for call in chunk["calls"])
-                counts["programs"].update(flag for flag in ("skipped", "cut_off") if chunk[flag])
-                # Neither a call nor a fault, for example nothing but line breaks: not the same as keep_chunk().
-                counts["programs"]["empty"] += not chunk["calls"] and not chunk["skipped"]
-    return {name: dict(+counter) for name, counter in counts.items()}
+def finish_document(
+    document: Document,
+    style: Style,
+    chunks: Sequence[ledger.Row],
+    guards: tuple[Guards, DocumentGuards],
+    writer: UnitWriter,
+) -> bool:
+    """Runs a document's programs, records it, and drops or refines it in place; False when it is dropped."""
+    refined = ledger.replay(document.text, style, chunks, *guards)
+    writer.record(ledger.document_row(document.id, document.text, style, chunks, refined))
+    if refined.verdict == "dropped":
+        writer.drop(document, refined.reason)
+        return False
+    document.text = refined.text
+    return True
+
+
+def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
+    """Writes ``stats.json`` of a chunk ledger's artefact; returns the summary."""
+    rows = (row for file in unit_files(output, LEDGER) for row in read_rows(file))
+    found = ledger.count_rows(rows)
+    write_json(output / "stats.json", counts | {"ledger": found})
+    summary = {key: counts[key] for key in ("documents", "kept", "dropped")}
+    return summary | {"edited": found["documents"].get("edited", 0), "chunks": sum(found["chunks"].values())}
 
 
 def refine_chunks(config: ChunkConfig) -> dict[str, Any]:
     """Runs the chunk stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
     counts = run_units("refinement chunk", config, [ChunkStep(config, writer)], writer)
-    ledger = count_ledger(config)
-    write_json(config.output / "stats.json", counts | {"ledger": ledger})
-    summary = {key: counts[key] for key in ("documents", "kept", "dropped")}
-    return summary | {"edited": ledger["documents"].get("edited", 0), "chunks": sum(ledger["chunks"].values())}
+    return write_statistics(config.output, counts)

@@ -1,10 +1,11 @@
 """Configs of the refinement verbs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from prox.artifact import require
+from prox.artifact import recorded, require
+from prox.assembly import DocumentGuards
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.corpus import CorpusConfig, corpus_inputs, corpus_marks
 from prox.dialogue import RefinerConfig
@@ -135,16 +136,6 @@ class DocumentConfig(RefinerStepConfig):
         return super().problems() + _share("threshold", self.threshold) + numbers
 
 
-@dataclass(frozen=True)
-class DocumentGuards:
-    """When an edited document is dropped; a document no program changed always stays."""
-
-    min_words_left: int = 11
-    """Fewest words an edited document keeps (the authors drop at 10 or fewer)."""
-    min_kept_share: float = 0.05
-    """An edited document that keeps this share of its words or less is dropped."""
-
-
 @dataclass
 class ChunkConfig(RefinerStepConfig):
     """Chunk stage: lines removed, strings replaced."""
@@ -161,52 +152,72 @@ class ChunkConfig(RefinerStepConfig):
 
     def problems(self) -> list[str]:
         found = super().problems() + _positive(window=self.window, max_new_tokens=self.max_new_tokens)
-        found += _share("document_guards.min_kept_share", self.document_guards.min_kept_share)
-        return found + _share("guards.max_removed_share", self.guards.max_removed_share)
+        found += [f"--guards.{problem}" for problem in self.guards.problems()]
+        return found + [f"--document_guards.{problem}" for problem in self.document_guards.problems()]
 
 
 @dataclass
-class RuleConfig:
-    """One of datatrove's filters."""
+class ReplayConfig(UnitsConfig):
+    """Source and ledger -> refined text again, under the same guards or others, without a model."""
 
-    name: Literal["gopher_quality", "gopher_repetition", "c4_quality", "fineweb_quality"]
-    """The filter."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Its arguments where they differ from datatrove's defaults, which are the published thresholds."""
-
-
-@dataclass
-class RulesConfig(UnitsConfig):
-    """Rule baseline."""
-
-    filters: list[RuleConfig] = field(default_factory=list)
-    """Filters in the order they are applied; a later one sees only what the earlier ones left."""
-    max_fault_share: float = 0.05
-    """Stop unfinished when a filter failed on more than this share of the documents it saw (0 to 1); they are kept."""
-
-    def volatile_fields(self) -> frozenset[str]:
-        """How many faults are borne does not decide what the filters leave."""
-        return VOLATILE_FIELDS | {"max_fault_share"}
+    ledger: Path | None = None
+    """Output of `refinement document` or `refinement chunk`; `documents` is what that step read."""
+    threshold: float | None = None
+    """Lowest `p_keep` that keeps a document, of a document step's ledger; unset keeps what was kept."""
+    guards: dict[str, Any] = field(default_factory=dict)
+    """Guards of `refinement chunk` to change, by name; the others are as they were recorded."""
+    document_guards: dict[str, Any] = field(default_factory=dict)
+    """Document guards of `refinement chunk` to change, by name; the others are as they were recorded."""
 
     def problems(self) -> list[str]:
-        unset = [] if self.filters else ["--filters is empty: name at least one filter"]
-        return super().problems() + unset + _share("max_fault_share", self.max_fault_share)
+        found = super().problems() + require(self.ledger, "ledger", "`refinement document` or `refinement chunk`")
+        if found:
+            return found
+        documents, ledger = (
+            {file.name for file in (folder / kind).glob("*.parquet")}
+            for folder, kind in ((self.documents, "documents"), (self.ledger, "ledger"))
+        )
+        if documents != ledger:
+            found.append(
+                f"--documents {self.documents} has {len(documents)} units, --ledger {self.ledger} {len(ledger)}, and "
+                "not the same: give the documents that the ledger's run read"
+            )
+        if self.threshold is not None:
+            found += _share("threshold", self.threshold)
+        command = recorded(self.ledger).get("command")
+        if command == "refinement document":
+            changed = [name for name in ("guards", "document_guards") if getattr(self, name)]
+            return found + [f"--{name}: the ledger of `refinement document` knows no guards" for name in changed]
+        if command != "refinement chunk":
+            made_by = f"`python -m {command}`" if command else "no command of this project"
+            return [*found, f"--ledger {self.ledger} was made by {made_by}: give the run that asked the refiner"]
+        if self.threshold is not None:
+            found.append("--threshold: the ledger of `refinement chunk` holds no p_keep; replay the document step's")
+        return found + self.guards_of_run()[2]
 
-
-@dataclass
-class StatsConfig(CommandConfig):
-    """Sizes of the arms."""
-
-    arms: dict[str, Path] = field(default_factory=dict)
-    """Documents artefact of each arm, by the arm's name; shares are taken of `raw`, else of the first arm."""
-    tokenizer: Path | None = None
-    """Folder of the tokenizer that counts tokens."""
-
-    def problems(self) -> list[str]:
-        found = [] if self.arms else ["--arms is empty: give at least --arms.raw <documents artefact>"]
-        for name, path in self.arms.items():
-            found += require(path, f"arms.{name}", "the refinement step of this arm")
-        return found + require(self.tokenizer, "tokenizer", "`python -m pretraining tokenizer`")
+    def guards_of_run(self) -> tuple[Guards, DocumentGuards, list[str]]:
+        """The recorded guards with this config's changes, and what is wrong with the changes."""
+        config = recorded(self.ledger)["config"]
+        guards, first = _changed(Guards(**config["guards"]), self.guards, "guards")
+        document_guards, second = _changed(
+            DocumentGuards(**config["document_guards"]), self.document_guards, "document_guards"
+        )
+        return guards, document_guards, first + second
 
     def inputs(self) -> list[Path]:
-        return [*self.arms.values(), *([self.tokenizer] if self.tokenizer else [])]
+        return super().inputs() + ([self.ledger] if self.ledger else [])
+
+
+def _changed(old: Any, changes: dict[str, Any], option: str) -> tuple[Any, list[str]]:
+    """``old`` with the changes, or ``old`` as it is and why they can't be made."""
+    known = [member.name for member in fields(old)]
+    found = [f"--{option}.{name}: unknown, choose from {', '.join(known)}" for name in changes if name not in known]
+    for name in set(changes) & set(known):
+        value, like = changes[name], getattr(old, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (isinstance(value, list | tuple) if isinstance(like, list | tuple) else number):
+            found.append(f"--{option}.{name} {value!r}: must be {'a list' if isinstance(like, list) else 'a number'}")
+    if found:
+        return old, found
+    new = replace(old, **changes)
+    return new, [f"--{option}.{problem}" for problem in new.problems()]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from datatrove.utils.batching import batched
 
 from prox.artifact import write_json
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, answer_tokens, keep_probability_of_prompts
+from prox.dialogue import PromptRenderer
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import DocumentConfig
@@ -50,6 +52,12 @@ def read_answer(program: str) -> Answer:
     return Answer(program, keep=True, readable=said == {KeepDoc})
 
 
+def by_probability(p_keep: float, threshold: float) -> Answer:
+    """The answer that a probability stands for."""
+    keep = p_keep >= threshold
+    return Answer(KEEP_ANSWER if keep else DROP_ANSWER, keep, p_keep=p_keep)
+
+
 class DocumentStep(PipelineStep):
     """Asks the refiner about the documents of one unit."""
 
@@ -62,10 +70,13 @@ class DocumentStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents to keep."""
         refiner = load_refiner(self.config)
+        refiner.dialogue.save(self.config.output)
+        renderer = PromptRenderer(refiner.dialogue, refiner.tokenizer, self._prompt_limit(refiner))
         for documents in batched(data, self.config.documents_per_batch):
-            yield from self._decide(list(documents), refiner)
+            yield from self._decide(list(documents), refiner, renderer)
 
-    def _decide(self, documents: list[Document], refiner: Refiner) -> DocumentsPipeline:
+    def _prompt_limit(self, refiner: Refiner) -> int:
+        """Longest prompt, in tokens, that leaves the answer room in the refiner's context."""
         by_logits = self.config.decision == "logits"
         room = answer_tokens(refiner.engine) if by_logits else self.config.max_new_tokens
         context = refiner.engine.max_context
@@ -75,43 +86,46 @@ class DocumentStep(PipelineStep):
                 f"refinement document: --max_prompt_tokens {self.config.max_prompt_tokens} is lowered to {longest}: "
                 f"the refiner's context is {context}"
             )
-        texts = [refiner.dialogue.document_text(document.text, refiner.tokenizer, longest) for document in documents]
-        prompts = [refiner.dialogue.encode(text, refiner.tokenizer) for text in texts]
-        if by_logits:
-            answers = [self._by_probability(p_keep) for p_keep in keep_probability_of_prompts(refiner.engine, prompts)]
-        else:
-            completions = refiner.engine.generate(prompts, self.config.max_new_tokens)
-            answers = [read_answer(completion.text) for completion in completions]
-        for document, text, answer in zip(documents, texts, answers, strict=True):
-            self.writer.record(
-                {
-                    "id": document.id,
-                    "source_hash": source_hash(document.text),
-                    "p_keep": answer.p_keep,
-                    "program": answer.program,
-                    "decision": "keep" if answer.keep else "drop",
-                    "readable": answer.readable,
-                    "truncated": document.text not in text,
-                }
-            )
-            if answer.keep:
-                yield document
-            else:
-                self.writer.drop(document, "drop_doc")
+        return longest
 
-    def _by_probability(self, p_keep: float) -> Answer:
-        keep = p_keep >= self.config.threshold
-        return Answer(KEEP_ANSWER if keep else DROP_ANSWER, keep, p_keep=p_keep)
+    def _decide(self, documents: list[Document], refiner: Refiner, renderer: PromptRenderer) -> DocumentsPipeline:
+        prompts = renderer.documents([document.text for document in documents])
+        ids = [prompt.ids for prompt in prompts]
+        if self.config.decision == "logits":
+            probabilities = keep_probability_of_prompts(refiner.engine, ids)
+            answers = [by_probability(p_keep, self.config.threshold) for p_keep in probabilities]
+        else:
+            completions = refiner.engine.generate(ids, self.config.max_new_tokens)
+            answers = [read_answer(completion.text) for completion in completions]
+        for document, prompt, answer in zip(documents, prompts, answers, strict=True):
+            row = {"id": document.id, "source_hash": source_hash(document.text), "truncated": prompt.cut}
+            if finish_document(document, row, answer, self.writer):
+                yield document
+
+
+def finish_document(document: Document, row: dict[str, Any], answer: Answer, writer: UnitWriter) -> bool:
+    """Records a document, ``row`` with the answer, and drops it where the answer says so; False when it is dropped."""
+    decision = "keep" if answer.keep else "drop"
+    said = {"p_keep": answer.p_keep, "program": answer.program, "decision": decision, "readable": answer.readable}
+    writer.record({**row, **said})
+    if not answer.keep:
+        writer.drop(document, "drop_doc")
+    return answer.keep
+
+
+def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
+    """Writes ``stats.json`` of a document ledger's artefact; returns the summary."""
+    flags: Counter[str] = Counter(unreadable=0, truncated=0)
+    for file in unit_files(output, LEDGER):
+        columns = pq.read_table(file, columns=["readable", "truncated"])
+        flags["unreadable"] += columns["readable"].to_pylist().count(False)
+        flags["truncated"] += columns["truncated"].to_pylist().count(True)
+    write_json(output / "stats.json", counts | flags)
+    return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags
 
 
 def refine_documents(config: DocumentConfig) -> dict[str, Any]:
     """Runs the document stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
     counts = run_units("refinement document", config, [DocumentStep(config, writer)], writer)
-    flags: Counter[str] = Counter(unreadable=0, truncated=0)
-    for file in unit_files(config.output, LEDGER):
-        columns = pq.read_table(file, columns=["readable", "truncated"])
-        flags["unreadable"] += columns["readable"].to_pylist().count(False)
-        flags["truncated"] += columns["truncated"].to_pylist().count(True)
-    write_json(config.output / "stats.json", counts | flags)
-    return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags
+    return write_statistics(config.output, counts)

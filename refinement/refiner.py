@@ -31,7 +31,8 @@ class Refiner:
 def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
     checkpoint = config.refiner.checkpoint
-    return Refiner(load_engine(config.engine, checkpoint), load_dialogue(checkpoint, config.refiner.dialogue))
+    engine = load_engine(config.engine, checkpoint)
+    return Refiner(engine, load_dialogue(checkpoint, config.refiner.dialogue).resolved(engine.tokenizer))
 
 
 @functools.cache

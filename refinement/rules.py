@@ -1,11 +1,15 @@
-"""Rule baseline: datatrove's filters (Gopher, C4, FineWeb), as the paper's "rule" arms have them."""
+"""Rule and selection baselines: datatrove's filters (Gopher, C4, FineWeb), a classifier's threshold, a random share."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datatrove.data import Document
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters import (
     C4QualityFilter,
     FineWebQualityFilter,
@@ -13,12 +17,15 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.utils.batching import batched
+from datatrove.utils.word_tokenizers import SpaCyTokenizer, load_word_tokenizer
 
 from prox.artifact import write_json
 from prox.errors import UserError
 from prox.units import LEDGER, unit_files
-from refinement.configs import RulesConfig
 from refinement.pipeline import UnitWriter
+from refinement.rule_configs import RuleConfig, RulesConfig
+from refinement.rule_filters import ClassifierFilter, RandomFilter, Verdict
 from refinement.tasks import run_units
 
 FILTERS: dict[str, type[BaseFilter]] = {
@@ -27,8 +34,16 @@ FILTERS: dict[str, type[BaseFilter]] = {
     "c4_quality": C4QualityFilter,
     "fineweb_quality": FineWebQualityFilter,
 }
-# A rule's ledger holds only what went wrong: a filter that failed on a document, which is then kept.
-LEDGER_SCHEMA = pa.schema([("id", pa.string()), ("rule", pa.string()), ("fault", pa.string())])
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("rule", pa.string()),
+        ("score", pa.float64()),  # the classifier's; rules that give no score write no row
+        ("fault", pa.string()),  # why a filter failed on the document, which is then kept
+    ]
+)
+# Documents whose words spaCy remembers together: more save little time and hold more memory.
+DOCUMENTS_PER_ZONE = 32
 
 
 def _as_tuple(value: Any) -> Any:
@@ -41,30 +56,94 @@ class Rule(BaseFilter):
 
     def __init__(self, name: str, inner: BaseFilter, writer: UnitWriter) -> None:
         self.name = name
-        super().__init__(exclusion_writer=writer)
+        super().__init__(exclusion_writer=writer, batch_size=inner.batch_size)
         self.inner, self.writer = inner, writer
 
-    def filter(self, document: Document) -> bool | tuple[bool, str]:
+    def filter(self, document: Document) -> Verdict:
         """The inner filter's verdict, its reason prefixed with the rule's name."""
         try:
-            verdict = self.inner.filter(document)
+            return self._named(self.inner.filter(document))
+        except UserError:
+            raise
         except Exception as error:
-            self.writer.record({"id": document.id, "rule": self.name, "fault": f"{type(error).__name__}: {error}"})
+            fault = f"{type(error).__name__}: {error}"
+            self.writer.record({"id": document.id, "rule": self.name, "score": None, "fault": fault})
             return True
+
+    def filter_batch(self, batch: Sequence[Document]) -> list[Verdict]:
+        """The same for several documents; a filter that fails on them together is asked about one after another."""
+        if len(batch) > 1:
+            try:
+                return [self._named(verdict) for verdict in self.inner.filter_batch(batch)]
+            except Exception as error:
+                self.stat_update("batches_taken_apart", f"batches_taken_apart_{type(error).__name__}")
+        return [self.filter(document) for document in batch]
+
+    def _named(self, verdict: Verdict) -> Verdict:
         kept, reason = verdict if isinstance(verdict, tuple) else (verdict, "")
         return True if kept else (False, f"{self.name}: {reason}" if reason else self.name)
 
 
-def build_rules(config: RulesConfig, writer: UnitWriter) -> list[Rule]:
-    """The filters of the config; options a filter doesn't know are a ``UserError``."""
-    rules = []
-    for number, rule in enumerate(config.filters):
-        options = {key: _as_tuple(value) for key, value in rule.options.items()}
+class WordZones(PipelineStep):
+    """Before the filters: lets spaCy, datatrove's word splitter, remember words for a batch of documents.
+
+    datatrove has it forget all words after every text it splits, which for C4's sentences is every line, and learning
+    them anew takes a good part of the filters' time (``benchmarks/refinement.py``). Memory stays bounded all the same.
+    """
+
+    name, type = "word zones", "FILTER"
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        super().__init__()
+        self.languages = list(languages)
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Yields every document; the filters that follow see it within the zone."""
+        for batch in batched(data, DOCUMENTS_PER_ZONE):
+            with contextlib.ExitStack() as zones:
+                for language in self.languages:
+                    zones.enter_context(_word_zone(language))
+                yield from batch
+
+
+@contextlib.contextmanager
+def _word_zone(language: str) -> Iterator[None]:
+    """One memory zone around all that datatrove's splitter of this language is asked within."""
+    splitter = load_word_tokenizer(language)
+    if not isinstance(splitter, SpaCyTokenizer):
+        yield
+        return
+    nlp = splitter.tokenizer
+    with nlp.memory_zone():
+        nlp.memory_zone = contextlib.nullcontext  # zones can't be nested, and datatrove opens its own
         try:
-            rules.append(Rule(rule.name, FILTERS[rule.name](**options), writer))
-        except TypeError as error:
+            yield
+        finally:
+            del nlp.memory_zone
+
+
+def build_filter(rule: RuleConfig, config: RulesConfig, writer: UnitWriter) -> BaseFilter:
+    """The filter itself. Raises ``TypeError`` for an option it doesn't know."""
+    if rule.name == "classifier":
+        return ClassifierFilter(config.classifier, writer)
+    if rule.name == "random":
+        return RandomFilter(config.random_share, config.seed)
+    return FILTERS[rule.name](**{key: _as_tuple(value) for key, value in rule.options.items()})
+
+
+def build_steps(config: RulesConfig, writer: UnitWriter) -> list[PipelineStep]:
+    """The filters of the config. Options a filter doesn't know, or a language it can't split, are a ``UserError``."""
+    rules: list[Rule] = []
+    languages: set[str] = set()
+    for number, rule in enumerate(config.filters):
+        try:
+            rules.append(Rule(rule.name, build_filter(rule, config, writer), writer))
+            if rule.name in FILTERS:
+                load_word_tokenizer(rules[-1].inner.language)
+                languages.add(rules[-1].inner.language)
+        except (TypeError, ValueError, ImportError) as error:
             raise UserError(f"--filters[{number}].options of {rule.name}: {error}") from None
-    return rules
+    return [WordZones(sorted(languages)), *rules]
 
 
 def check_faults(config: RulesConfig, counts: dict[str, Any], faults: Counter[str], example: dict[str, str]) -> None:
@@ -76,7 +155,7 @@ def check_faults(config: RulesConfig, counts: dict[str, Any], faults: Counter[st
     for reason, count in counts["dropped_by_reason"].items():
         dropped[reason.split(":")[0]] += count
     seen = counts["documents"]
-    for name in dict.fromkeys(rule.name for rule in config.filters):
+    for name in config.names():
         if faults[name] > config.max_fault_share * seen:
             raise UserError(
                 f"{name} failed on {faults[name]} of the {seen} documents it saw ({example[name]}), more than "
@@ -88,11 +167,12 @@ def check_faults(config: RulesConfig, counts: dict[str, Any], faults: Counter[st
 def apply_rules(config: RulesConfig) -> dict[str, Any]:
     """Runs the filters on every unit; a filter that fails again and again is a ``UserError`` at the end."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
-    counts = run_units("refinement rules", config, build_rules(config, writer), writer)
+    counts = run_units("refinement rules", config, build_steps(config, writer), writer)
     faults: Counter[str] = Counter()
     example: dict[str, str] = {}
     for file in unit_files(config.output, LEDGER):
-        for row in pq.read_table(file, columns=["rule", "fault"]).to_pylist():
+        rows = pq.read_table(file, columns=["rule", "fault"])
+        for row in rows.filter(pc.is_valid(rows["fault"])).to_pylist():
             faults[row["rule"]] += 1
             example.setdefault(row["rule"], row["fault"])
     write_json(config.output / "stats.json", counts | {"kept_because_the_rule_failed": faults})

@@ -1,4 +1,4 @@
-"""The document, chunk and rule steps on a tiny random model, through the real command line."""
+"""The document and chunk steps on a tiny random model, through the real command line."""
 
 import json
 import os
@@ -16,30 +16,12 @@ import pytest
 from prox.artifact import SUCCESS
 from prox.command import main, settings_of
 from prox.engines import EngineConfig
-from prox.units import (
-    DOCUMENT_SCHEMA,
-    LEDGER,
-    iterate_documents,
-    read_rows,
-    source_hash,
-    unit_files,
-    unit_name,
-    write_unit,
-)
+from prox.units import LEDGER, iterate_documents, read_rows, source_hash, unit_files
 from refinement.__main__ import VERBS
 from refinement.configs import ChunkConfig
 
 DOCUMENT = ["--max_prompt_tokens", "200"]
 CHUNK = ["--window", "200", "--max_new_tokens", "12", "--refiner.dialogue.layout", "plain"]
-
-
-@pytest.fixture
-def units(tmp_path: Path, corpus: Path) -> Path:
-    """The corpus in units of 4 documents."""
-    output = tmp_path / "ingest"
-    arguments = ["ingest", "--corpus.path", str(corpus), "--documents_per_unit", "4", "--output", str(output)]
-    assert main("refinement", VERBS, arguments) == 0
-    return output
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -83,17 +65,17 @@ def test_document_probability_is_the_models_own(tmp_path: Path, units: Path, tin
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from prox.dialogue import Dialogue
+    from prox.dialogue import Dialogue, PromptRenderer
 
     assert refine("document", units, tiny_checkpoint, tmp_path / "out", *DOCUMENT) == 0
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
     model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).eval()
     keep, drop = (tokenizer.encode(answer, add_special_tokens=False) for answer in ("keep_doc()", "drop_doc()"))
-    dialogue = Dialogue()
+    renderer = PromptRenderer(Dialogue(), tokenizer, 200)
     for document, row in zip(iterate_documents(units), ledger(tmp_path / "out"), strict=True):
-        prompt = dialogue.encode(dialogue.document_text(document.text, tokenizer, 200), tokenizer)
+        (prompt,) = renderer.documents([document.text])
         with torch.inference_mode():
-            logits = model(torch.tensor([prompt])).logits[0, -1]
+            logits = model(torch.tensor([prompt.ids])).logits[0, -1]
         assert row["p_keep"] == pytest.approx(float(logits[[keep[0], drop[0]]].softmax(0)[0]), abs=1e-5)
 
 
@@ -209,75 +191,6 @@ def test_unusable_inputs_are_all_named_at_once(tmp_path: Path, capsys: pytest.Ca
     for part in ("--documents", "--workers 0", "--refiner.checkpoint ./nothing", "--threshold 2"):
         assert part in error
     assert not (tmp_path / "out").exists()
-
-
-def rules(units: Path, output: Path, filters: list[dict], *more: str) -> int:
-    config = output.with_suffix(".yaml")
-    config.write_text(json.dumps({"filters": filters}))
-    options = ["--config", str(config), "--documents", str(units), "--output", str(output)]
-    return main("refinement", VERBS, ["rules", *options, *more])
-
-
-def test_rules_drop_with_datatroves_reason(tmp_path: Path, units: Path) -> None:
-    filters = [{"name": "gopher_repetition"}, {"name": "gopher_quality", "options": {"min_doc_words": 20}}]
-    assert rules(units, tmp_path / "out", filters) == 0
-    counts = stats(tmp_path / "out")
-    assert counts["documents"] == counts["kept"] + counts["dropped"] == 10
-    assert counts["dropped_by_reason"]["gopher_repetition: dup_line_frac"] == 1
-    dropped = [row for file in unit_files(tmp_path / "out", "dropped") for row in read_rows(file)]
-    assert "filter_reason" not in dropped[0]["metadata"]
-
-
-def test_two_workers_write_what_one_writes(tmp_path: Path, units: Path) -> None:
-    filters = [{"name": "c4_quality", "options": {"min_num_sentences": 1}}]
-    assert rules(units, tmp_path / "one", filters) == 0
-    assert rules(units, tmp_path / "two", filters, "--workers", "2") == 0
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
-def test_rule_with_an_unknown_option(tmp_path: Path, units: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert rules(units, tmp_path / "out", [{"name": "c4_quality", "options": {"sentences": 1}}]) == 1
-    assert "--filters[0].options of c4_quality" in capsys.readouterr().err
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the filter averages over no words first
-def test_a_rule_that_fails_on_a_document_keeps_it(tmp_path: Path, units: Path) -> None:
-    blank = {"id": "blank", "text": " ", "metadata": "{}"}  # no words to divide by
-    write_unit(units / "documents" / unit_name(3), [blank], DOCUMENT_SCHEMA)
-    filters = [{"name": "gopher_quality", "options": {"min_doc_words": 0, "min_avg_word_length": 0}}]
-    assert rules(units, tmp_path / "out", filters, "--max_fault_share", "0.1") == 0
-    assert "blank" in {document.id for document in iterate_documents(tmp_path / "out")}
-    assert stats(tmp_path / "out")["kept_because_the_rule_failed"] == {"gopher_quality": 1}
-
-
-def test_a_rule_that_fails_everywhere_is_an_error(
-    tmp_path: Path, units: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = {"name": "gopher_quality", "options": {"min_doc_words": "many"}}
-    assert rules(units, tmp_path / "out", [{"name": "gopher_repetition"}, broken]) == 1
-    left = 10 - stats(tmp_path / "out")["dropped"]  # what the first filter dropped the second never saw
-    assert 0 < left < 10
-    error = capsys.readouterr().err
-    assert f"gopher_quality failed on {left} of the {left} documents it saw (TypeError: " in error
-    assert "--max_fault_share 0.05" in error
-    assert not (tmp_path / "out" / SUCCESS).exists()
-    options = ["--max_fault_share", "1"]
-    assert rules(units, tmp_path / "out", [{"name": "gopher_repetition"}, broken], *options) == 0  # nothing is redone
-    assert not list(tmp_path.glob("out.previous*"))
-
-
-def test_stats_of_the_arms(
-    tmp_path: Path, units: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert rules(units, tmp_path / "rules", [{"name": "gopher_repetition"}]) == 0
-    arguments = ["--arms.rules", str(tmp_path / "rules"), "--arms.raw", str(units), "--tokenizer", str(tiny_checkpoint)]
-    assert main("refinement", VERBS, ["stats", *arguments, "--output", str(tmp_path / "out")]) == 0
-    found = stats(tmp_path / "out")
-    texts = [document.text for document in iterate_documents(units)]
-    assert found["arms"]["raw"]["documents"] == 10
-    assert found["arms"]["raw"]["bytes"] == sum(len(text.encode()) for text in texts)
-    assert found["shares"]["raw"]["tokens"] == 1.0 > found["shares"]["rules"]["tokens"] > 0
-    assert "rules" in capsys.readouterr().out
 
 
 def test_units_read_back_with_datatrove(units: Path) -> None:
