@@ -39,7 +39,7 @@ def merge(programs: Sequence[Program], text: str, first_line: int) -> Program:
     """
     operations = [operation for program in programs for operation in program.operations]
     lines = text.split("\n")
-    removed = _with_blank_lines(lines, {n - first_line for n in _removed_lines(operations)})
+    removed = _with_blank_lines(lines, _removed_lines(operations, first_line, len(lines)))
     kept = [line for number, line in enumerate(lines) if number not in removed]
     merged: list[Operation] = []
     for number in sorted(removed):
@@ -76,9 +76,14 @@ def _in_order(calls: Sequence[Normalize], text: str) -> list[Normalize]:
     return sorted(distinct, key=rank)
 
 
-def _removed_lines(operations: Sequence[Operation]) -> set[int]:
+def _removed_lines(operations: Sequence[Operation], first_line: int, num_lines: int) -> set[int]:
+    """Removed lines of a chunk, counted from its first."""
     ranges = [operation for operation in operations if isinstance(operation, RemoveLines)]
-    return {number for call in ranges for number in range(call.line_start, call.line_end + 1)}
+    return {
+        number
+        for call in ranges
+        for number in range(max(call.line_start - first_line, 0), min(call.line_end - first_line + 1, num_lines))
+    }
 
 
 def _with_blank_lines(lines: Sequence[str], removed: set[int]) -> set[int]:

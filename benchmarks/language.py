@@ -148,7 +148,10 @@ def main() -> None:
     tokenizer.model_max_length = 2**31
     renderer = PromptRenderer(Dialogue(), tokenizer, 2048 - 256)
     jobs = make_programs(pages, options.seed)
-    different = sum(parse_and_execute(*job) not in (split_and_replace(*job), job[1], "") for job in jobs)
+    # A chunk of which nothing but white space is left comes back empty from ours.
+    different = sum(
+        parse_and_execute(*job) != (theirs if (theirs := split_and_replace(*job)).strip() else "") for job in jobs
+    )
     if different:
         raise SystemExit(f"{different} of {len(jobs)} programs give different texts: the comparison would be void")
 

@@ -19,10 +19,12 @@ def program_of(completion: Completion, style: Style) -> Program:
 def read_program(answer: str, style: Style, cut_off: bool) -> Program:
     """The same from what a ledger keeps of an answer.
 
-    A cut-off last line is a fault: it could read as an edit that was not meant (``[003]-[007]`` as ``[003]``).
+    In the compact style a cut-off last line is a fault: it could read as an edit that was not meant (``[003]-[007]`` as
+    ``[003]``). A call is either complete, or a fault by itself.
     """
-    if not cut_off:
+    if not cut_off or style == "calls":
         return parse_program(answer, style)
+    answer = answer.replace("\r\n", "\n").replace("\r", "\n")
     whole, _, last = answer.rpartition("\n")
     program = parse_program(whole, style)
     return Program(program.operations, (*program.faults, Fault(answer.count("\n"), last[:200], CUT_OFF)))

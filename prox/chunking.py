@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prox.operations import line_marker
+from prox.words import count_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,8 +36,8 @@ def number_lines(text: str, first_line: int = 0) -> str:
 
 
 def count_by_words(lines: Sequence[str]) -> list[int]:
-    """Length of each line in white-space words (the paper's short cut, A.4)."""
-    return [len(line.split()) for line in lines]
+    """Length of each line in words (the paper's short cut, A.4); characters of scripts without spaces count each."""
+    return [len(line.split()) if line.isascii() else max(len(line.split()), count_words(line)) for line in lines]
 
 
 def count_by_tokens(tokenizer: "PreTrainedTokenizerBase") -> Counter:

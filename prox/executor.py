@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Literal, get_args
 
-from prox.program import Fault, KeepChunk, Normalize, Operation, Program, RemoveLines
+from prox.program import ALL_LINES, Fault, KeepChunk, Normalize, Operation, Program, RemoveLines
 from prox.words import count_unspaced, count_words
 
 Status = Literal[
-    "applied",  # the text changed as asked
+    "applied",  # done as asked, be it on lines that another call removes
     "clipped",  # a range reached past its chunk; the part inside was removed
     "kept",  # keep_chunk()
     "out_of_range",  # no line of the range is in this chunk
@@ -21,6 +21,7 @@ Status = Literal[
     "not_found",  # the source string is not in the chunk
     "source_too_short",  # below Guards.min_source_characters
     "too_many_matches",  # above Guards.max_replacements
+    "adds_too_much",  # would make the chunk longer than Guards.max_added_characters allow
     "multiline",  # source or target holds a line break, which would shift line numbers
     "misplaced",  # a document call in a chunk program
     "fault",  # not a call of the language
@@ -33,7 +34,8 @@ class Guards:
     """When a chunk's program is not trusted. Words are counted by ``count_words``."""
 
     max_bad_calls: int = 1
-    """More bad calls than this reject the program (the authors' `error_op` of 2)."""
+    """More bad calls than this reject the program (the authors' `error_op` of 2). A program with any bad call is also
+    rejected (`bad_calls_remove_all`) where it would leave nothing."""
     bad_statuses: tuple[Status, ...] = ("fault",)
     """Statuses that count as bad calls: `fault`; the authors count `clipped` and `out_of_range` too."""
     max_removed_share: float = 1.0
@@ -45,13 +47,21 @@ class Guards:
     written without spaces counts as two."""
     max_replacements: int = 200
     """A `normalize` call that matches more often than this in one chunk does nothing."""
+    max_added_characters: int = 1_000
+    """A `normalize` call that would make the chunk longer by more than this, all calls together, does nothing."""
 
     def problems(self) -> list[str]:
         """Settings that can't be meant, as ``<field> <value>: <remedy>``."""
         found = []
         if not 0.0 <= self.max_removed_share <= 1.0:
             found.append(f"max_removed_share {self.max_removed_share}: must lie between 0 and 1")
-        for name in ("max_bad_calls", "min_words_left", "min_source_characters", "max_replacements"):
+        for name in (
+            "max_bad_calls",
+            "min_words_left",
+            "min_source_characters",
+            "max_replacements",
+            "max_added_characters",
+        ):
             if getattr(self, name) < 0:
                 found.append(f"{name} {getattr(self, name)}: must be at least 0")
         unknown = [status for status in self.bad_statuses if status not in get_args(Status)]
@@ -65,7 +75,7 @@ DEFAULT_GUARDS = Guards()
 class CallResult:
     """One call and what became of it; ``count`` is the number of lines removed or of replacements made.
 
-    Of ``too_many_matches`` it is the number of matches.
+    Of ``too_many_matches`` and ``adds_too_much`` it is the number of matches.
     """
 
     operation: Operation | Fault
@@ -96,7 +106,7 @@ def count_bad_calls(calls: Sequence[CallResult], guards: Guards) -> int:
     return sum(call.status in guards.bad_statuses for call in calls)
 
 
-def _replace(text: str, operation: Normalize, guards: Guards) -> tuple[str, CallResult]:
+def _replace(text: str, operation: Normalize, guards: Guards, longest: int) -> tuple[str, CallResult]:
     source, target = operation.source_str, operation.target_str
     if "\n" in source or "\r" in source or "\n" in target or "\r" in target:
         return text, CallResult(operation, "multiline")
@@ -110,6 +120,9 @@ def _replace(text: str, operation: Normalize, guards: Guards) -> tuple[str, Call
         return text, CallResult(operation, "not_found")
     if count > guards.max_replacements:
         return text, CallResult(operation, "too_many_matches", count)
+    growth = count * (len(target) - len(source))
+    if growth > 0 and len(text) + growth > longest:
+        return text, CallResult(operation, "adds_too_much", count)
     return text.replace(source, target), CallResult(operation, "applied", count)
 
 
@@ -123,7 +136,8 @@ def _mark_kept(kept: bytearray, operation: RemoveLines, first_line: int) -> Call
         return CallResult(operation, "out_of_range")
     count = high - low + 1
     kept[low : high + 1] = bytes(count)
-    return CallResult(operation, "applied" if count == end - start + 1 else "clipped", count)
+    is_whole = count == end - start + 1 or (end == ALL_LINES and start <= first_line)
+    return CallResult(operation, "applied" if is_whole else "clipped", count)
 
 
 def _guard(before: str, after: str, nothing_left: bool, calls: Sequence[CallResult], guards: Guards) -> str:
@@ -160,7 +174,7 @@ def execute(program: Program, text: str, first_line: int = 0, guards: Guards = D
                     kept = bytearray(b"\x01") * (text.count("\n") + 1)
                 calls.append(_mark_kept(kept, operation, first_line))
             case Normalize():
-                replaced, result = _replace(replaced, operation, guards)
+                replaced, result = _replace(replaced, operation, guards, len(text) + guards.max_added_characters)
                 calls.append(result)
             case KeepChunk():
                 calls.append(CallResult(operation, "kept"))

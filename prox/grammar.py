@@ -120,6 +120,8 @@ def _lines(node: Node, most: int | None) -> Node:
 _DIGIT = Characters((("0", "9"),))
 _NOT_ZERO = Characters((("1", "9"),))
 _NUMBER = Rule("number", Choice((Text("0"), Chain((_NOT_ZERO, Repeat(_DIGIT, 0, MAX_LINE_DIGITS - 1))))))
+# Line markers have leading zeros, so models write them in calls too.
+_READ_NUMBER = Lenient(_NUMBER, Repeat(_DIGIT, 1, MAX_LINE_DIGITS))
 
 # Strings are JSON strings: a JSON string that json.dumps writes is also a Python literal of the same value. Of the
 # escapes only those that it writes are in the grammar, as `\/` and surrogate pairs mean something else in Python.
@@ -144,7 +146,7 @@ _ARROW = Lenient(Text(" -> "), Chain((_SPACES, Text("->"), _SPACES)))
 def _argument(argument: Argument) -> Node:
     written, *others = (Text(f"{name}=") for name in argument.names)
     name = Lenient(written, Choice((written, *others))) if others else written
-    return Chain((name, Value(_NUMBER) if argument.kind is int else _STRING))
+    return Chain((name, Value(_READ_NUMBER) if argument.kind is int else _STRING))
 
 
 def arguments_node(signature: Signature) -> Node:

@@ -15,7 +15,7 @@ from prox.assembly import DocumentGuards, RefinedDocument, refine_document
 from prox.chunking import Chunk
 from prox.errors import UserError
 from prox.executor import CallResult, Guards
-from prox.program import Fault, Program, Style, render_program
+from prox.program import SIGNATURES, Fault, Program, Style
 from prox.units import source_hash
 
 _CALL = pa.struct(
@@ -50,6 +50,8 @@ SCHEMA = pa.schema(
 )
 
 Row = Mapping[str, Any]
+
+_NAMES = {signature.operation: signature.names[0] for signature in SIGNATURES}
 
 
 def chunk_row(chunk: Chunk, answer: str | None, cut_off: bool = False) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def document_row(
 
 def _call_row(result: CallResult) -> dict[str, Any]:
     operation = result.operation
-    name = operation.reason if isinstance(operation, Fault) else render_program([operation]).partition("(")[0]
+    name = operation.reason if isinstance(operation, Fault) else _NAMES[type(operation)]
     return {"call": name, "status": result.status, "count": result.count}
 
 

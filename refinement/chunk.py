@@ -13,7 +13,7 @@ from prox import ledger
 from prox.answers import is_cut_off
 from prox.artifact import write_json
 from prox.assembly import DocumentGuards
-from prox.dialogue import PromptRenderer
+from prox.dialogue import Prompt, PromptRenderer
 from prox.errors import UserError
 from prox.executor import Guards
 from prox.program import Style
@@ -87,16 +87,23 @@ class ChunkStep(PipelineStep):
     ) -> list[list[dict[str, Any]]]:
         """The ledger's chunks of each document, with the answers; all prompts go to the engine in one call."""
         chunks = renderer.chunks([document.text for document in documents], limits.window)
-        prompts = [prompt.ids for of_document in chunks for _, prompt in of_document if prompt is not None]
+        prompts = [prompt.ids for of_document in chunks for _, prompt in of_document if not is_unseen(prompt)]
         answers = iter(refiner.engine.generate(prompts, limits.max_new_tokens) if prompts else [])
         rows = []
         for of_document in chunks:
             rows.append([])
             for chunk, prompt in of_document:
-                answer = None if prompt is None else next(answers)
+                answer = None if is_unseen(prompt) else next(answers)
                 cut_off = answer is not None and is_cut_off(answer)
                 rows[-1].append(ledger.chunk_row(chunk, answer and answer.text, cut_off))
         return rows
+
+
+def is_unseen(prompt: Prompt | None) -> bool:
+    """True for a chunk that no refiner is asked about: a line longer than the window, or lines that the prompt cuts
+    (tokens may join otherwise there than where they were counted). No program may touch what it was not written for.
+    """
+    return prompt is None or prompt.cut
 
 
 def finish_document(

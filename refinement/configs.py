@@ -1,6 +1,6 @@
 """Configs of the refinement verbs."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +185,10 @@ class ReplayConfig(UnitsConfig):
         if self.threshold is not None:
             found += _share("threshold", self.threshold)
         command = recorded(self.ledger).get("command")
+        if command == "refinement document" and self.threshold is not None:
+            decision = recorded(self.ledger)["config"]["decision"]
+            if decision != "logits":
+                found.append(f"--threshold: the ledger's run had decision {decision} and knows no p_keep")
         if command == "refinement document":
             changed = [name for name in ("guards", "document_guards") if getattr(self, name)]
             return found + [f"--{name}: the ledger of `refinement document` knows no guards" for name in changed]
@@ -198,26 +202,41 @@ class ReplayConfig(UnitsConfig):
     def guards_of_run(self) -> tuple[Guards, DocumentGuards, list[str]]:
         """The recorded guards with this config's changes, and what is wrong with the changes."""
         config = recorded(self.ledger)["config"]
-        guards, first = _changed(Guards(**config["guards"]), self.guards, "guards")
+        guards, first = _changed(Guards, config["guards"], self.guards, "guards")
         document_guards, second = _changed(
-            DocumentGuards(**config["document_guards"]), self.document_guards, "document_guards"
+            DocumentGuards, config["document_guards"], self.document_guards, "document_guards"
         )
         return guards, document_guards, first + second
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True when the replay must give what the run gave."""
+        return self.threshold is None and not self.guards and not self.document_guards
 
     def inputs(self) -> list[Path]:
         return super().inputs() + ([self.ledger] if self.ledger else [])
 
 
-def _changed(old: Any, changes: dict[str, Any], option: str) -> tuple[Any, list[str]]:
-    """``old`` with the changes, or ``old`` as it is and why they can't be made."""
-    known = [member.name for member in fields(old)]
-    found = [f"--{option}.{name}: unknown, choose from {', '.join(known)}" for name in changes if name not in known]
-    for name in set(changes) & set(known):
-        value, like = changes[name], getattr(old, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (isinstance(value, list | tuple) if isinstance(like, list | tuple) else number):
-            found.append(f"--{option}.{name} {value!r}: must be {'a list' if isinstance(like, list) else 'a number'}")
+def _changed(kind: type, old: dict[str, Any], changes: dict[str, Any], option: str) -> tuple[Any, list[str]]:
+    """Guards of a run with the changes, or the defaults and why they can't be made."""
+    types = {member.name: member.type for member in fields(kind)}
+    unknown = sorted(set(old) - set(types))
+    if unknown:
+        return kind(), [f"--ledger was written by an earlier version, with {option} {', '.join(unknown)}: run it again"]
+    found = [f"--{option}.{name}: unknown, choose from {', '.join(types)}" for name in changes if name not in types]
+    for name in sorted(set(changes) & set(types)):
+        value, wanted = changes[name], types[name]
+        fits = {
+            int: type(value) is int,
+            float: type(value) in (int, float),
+            int | None: value is None or type(value) is int,
+        }.get(wanted, isinstance(value, list | tuple))
+        if not fits:
+            says = {int: "a whole number", float: "a number", int | None: "a whole number or null"}.get(
+                wanted, "a list"
+            )
+            found.append(f"--{option}.{name} {value!r}: must be {says}")
     if found:
-        return old, found
-    new = replace(old, **changes)
+        return kind(), found
+    new = kind(**(old | changes))
     return new, [f"--{option}.{problem}" for problem in new.problems()]

@@ -46,10 +46,11 @@ class Answer:
 
 def read_answer(program: str) -> Answer:
     """Reads a decoded answer. Unless it says one thing only it is unreadable, and the document is kept."""
-    said = {type(operation) for operation in parse_program(program).operations}
-    if said == {DropDoc}:
-        return Answer(program, keep=False)
-    return Answer(program, keep=True, readable=said == {KeepDoc})
+    parsed = parse_program(program)
+    said = {type(operation) for operation in parsed.operations}
+    if len(said) != 1 or parsed.faults or not said <= {DropDoc, KeepDoc}:
+        return Answer(program, keep=True, readable=False)
+    return Answer(program, keep=said == {KeepDoc})
 
 
 def by_probability(p_keep: float, threshold: float) -> Answer:

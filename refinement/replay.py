@@ -82,6 +82,11 @@ def replay_ledger(config: ReplayConfig) -> dict[str, Any]:
         for before, after in zip(unit_files(config.ledger, LEDGER), unit_files(config.output, LEDGER), strict=True)
         for old, new in zip(*(_column(file, OUTCOME[command]) for file in (before, after)), strict=True)
     )
+    if differing and config.changes_nothing:
+        raise UserError(
+            f"{differing} documents come out otherwise than recorded in {config.ledger}, though nothing was changed: "
+            f"other code wrote the ledger (commit {recorded(config.ledger).get('commit')})"
+        )
     return summary | {"otherwise_than_recorded": differing}
 
 

@@ -100,6 +100,23 @@ def test_replacements_stay_within_a_line_and_see_earlier_ones() -> None:
     assert run('normalize("cr\\r")', "cr\r\ncd").calls[0].status == "multiline"
 
 
+def test_all_lines_are_applied_whatever_their_number() -> None:
+    assert run("remove_lines(all=True)", "a\nb", first_line=7).calls[0].status == "applied"
+    strict = Guards(max_bad_calls=0, bad_statuses=("fault", "clipped", "out_of_range"))
+    assert run("remove_lines(all=True)", "a\nb", first_line=7, guards=strict).verdict == "removed"
+
+
+def test_a_chunk_cannot_be_blown_up() -> None:
+    program = f'normalize("line", "{"x" * 900}")\nnormalize("text", "texts")'
+    result = run(program)
+    assert [call.status for call in result.calls] == ["adds_too_much", "applied"]
+    assert len(result.text) == len(TEXT) + 12
+    twice = run(
+        'normalize("line", "a long line")\nnormalize("text", "a long text")', guards=Guards(max_added_characters=90)
+    )
+    assert [call.status for call in twice.calls] == ["applied", "adds_too_much"]
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [

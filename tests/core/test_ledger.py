@@ -87,6 +87,14 @@ def test_a_cut_off_last_line_is_a_fault_and_not_run() -> None:
     )
 
 
+def test_a_call_cut_off_over_lines_is_one_fault() -> None:
+    answer = 'remove_lines(0, 0)\nnormalize(\n  source_str="words",\n  target_str="wor'
+    program = read_program(answer, "calls", cut_off=True)
+    assert program.operations == (RemoveLines(0, 0),)
+    assert len(program.faults) == 1
+    assert read_program("[000]\r[00", "compact", cut_off=True).operations == (RemoveLines(0, 0),)
+
+
 def record(text: str, window: int, answers: list[str], style: str, guards: Guards, document_guards: DocumentGuards):
     chunks = split_into_chunks(text, window)
     answers = [answers[number % len(answers)] for number in range(len(chunks))]

@@ -31,6 +31,7 @@ from tests.fuzz import ProgramMaker
         ("remove_lines(line_start=0, line_end=1)", [RemoveLines(0, 1)]),
         ("remove_lines(start=0, end=1)", [RemoveLines(0, 1)]),
         ("remove_lines(0, 1)", [RemoveLines(0, 1)]),
+        ("remove_lines(start=007, end=012)", [RemoveLines(7, 12)]),
         ("remove_lines(0, end=1)", [RemoveLines(0, 1)]),
         ("remove_lines(end=1, start=0)", [RemoveLines(0, 1)]),
         ("remove_lines (0,1,)", [RemoveLines(0, 1)]),

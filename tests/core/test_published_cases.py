@@ -77,7 +77,7 @@ CASES: dict[str, tuple[str, str | None, str]] = {
     "no brackets at all": ("remove_lines", TEXT, "fault"),
     "non-integer": ('remove_lines(start=0, end="one")', TEXT, "fault"),
     "huge range 0..2e6": ("remove_lines(start=0, end=2000000)", None, "clipped"),
-    "all=True": ("remove_lines(all=True)", None, "clipped"),
+    "all=True": ("remove_lines(all=True)", None, "applied"),
     "leading spaces on 2nd line": ("keep_chunk()\n  remove_lines(start=0, end=1)", without(0, 1), "kept applied"),
     "two calls on one line": (
         "remove_lines(start=0, end=0); remove_lines(start=11, end=11)",
@@ -168,7 +168,7 @@ CASES: dict[str, tuple[str, str | None, str]] = {
         LINES[6],
         "applied applied",
     ),
-    "2 bad calls + remove all": (ALL_BAD, TEXT, "applied applied clipped fault"),
+    "2 bad calls + remove all": (ALL_BAD, TEXT, "applied applied applied fault"),
 }
 
 # Whole documents: text, program, and what becomes of it.

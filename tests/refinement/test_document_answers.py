@@ -16,6 +16,8 @@ from refinement.document import read_answer
         ("keep_doc()\ndrop_doc()", True, False),
         ("", True, False),
         ("garbage", True, False),
+        ("Do not write:\ndrop_doc()", True, False),
+        ("drop_doc()\nremove_lines(0, 1)", True, False),
         ("drop", True, False),
         ("DROP_DOC()", True, False),
         ("remove_doc()", True, False),

@@ -7,15 +7,24 @@ from pathlib import Path
 import pytest
 
 from prox.command import main
-from prox.dialogue import Dialogue
+from prox.dialogue import Dialogue, Prompt
 from prox.engines import Completion
+from prox.program import Program
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.__main__ import VERBS
+from refinement.chunk import is_unseen
 from refinement.refiner import Refiner
 
 KINDS = ("documents", "dropped", "ledger")
 GOOD = 'remove_lines(line_start={0}, line_end={0})\nnormalize(source_str="the ", target_str="")'
-PROGRAMS = (GOOD, "keep_chunk()", "foo(\nbar(\n" + GOOD, GOOD + "\nremove_lines(0, 99999)", "remove_lines(all=True)")
+PROGRAMS = (
+    "foo()\n" + GOOD,
+    "keep_chunk()",
+    GOOD,
+    "foo(\nbar(\n" + GOOD,
+    GOOD + "\nremove_lines(0, 99999)",
+    "remove_lines(all=True)",
+)
 
 
 class Scribe:
@@ -102,6 +111,30 @@ def test_document_ledgers_replay_by_another_threshold(tmp_path: Path, units: Pat
     assert 0 < differing == summary(tmp_path / "half")["otherwise_than_recorded"]
 
 
+def test_a_threshold_needs_probabilities(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--documents", str(units), "--refiner.checkpoint", str(tiny_checkpoint), "--decision", "generate"]
+    assert main("refinement", VERBS, ["document", *options, "--output", str(tmp_path / "said")]) == 0
+    assert replay(units, tmp_path / "said", tmp_path / "out", "--threshold", "0.4") == 2
+    assert "had decision generate and knows no p_keep" in capsys.readouterr().err
+
+
+def test_a_replay_that_should_be_the_same_and_is_not_is_an_error(
+    tmp_path: Path, units: Path, refined: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    # As if the parser had learned otherwise since the ledger was written.
+    monkeypatch.setattr("prox.ledger.read_program", lambda answer, style, cut_off: Program())
+    assert replay(units, refined, tmp_path / "out") == 1
+    assert "come out otherwise than recorded" in capsys.readouterr().err
+
+
+def test_a_chunk_whose_prompt_is_cut_is_not_asked_about() -> None:
+    assert is_unseen(None)
+    assert is_unseen(Prompt("text", [1], cut=True))
+    assert not is_unseen(Prompt("text", [1]))
+
+
 def test_a_ledger_of_other_documents_is_refused(
     tmp_path: Path, units: Path, refined: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,12 +147,20 @@ def test_what_cannot_be_replayed_is_said_before_work_starts(
     tmp_path: Path, units: Path, refined: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = ["--guards.max_fault", "1", "--document_guards.min_kept_share", "2", "--threshold", "0.5"]
+    changes += ["--document_guards.min_words_left", "few"]
     assert replay(units, refined, tmp_path / "out", *changes) == 2
     error = capsys.readouterr().err
-    for part in ("--guards.max_fault: unknown, choose from max_bad_calls", "min_kept_share 2: must lie", "no p_keep"):
+    for part in (
+        "--guards.max_fault: unknown, choose from max_bad_calls",
+        "min_words_left 'few': must be a whole",
+        "no p_keep",
+    ):
         assert part in error
     assert replay(units, units, tmp_path / "out") == 2
     assert "was made by `python -m refinement ingest`" in capsys.readouterr().err
+    assert replay(units, refined, tmp_path / "out", "--document_guards.min_kept_share", "2") == 2
+    assert "--document_guards.min_kept_share 2: must lie between 0 and 1" in capsys.readouterr().err
+    assert replay(units, refined, tmp_path / "fine", "--document_guards.max_bad_calls", "null") == 0
     shutil.rmtree(refined / "ledger")
     assert replay(units, refined, tmp_path / "out") == 2
     assert "has 3 units, --ledger" in capsys.readouterr().err
