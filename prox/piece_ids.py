@@ -4,8 +4,11 @@ A piece is encoded with the neighbours that decide its ids: a word stands betwee
 behind a marker. So that a new word costs little, many are encoded as one text, which is then cut again.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from prox.operations import line_marker
 from prox.token_cuts import CONTROLS, PUNCTUATION, Cuts, batches, encode_batch
@@ -14,16 +17,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MEMORY = 300_000
-"""Pieces remembered before those not asked for lately are forgotten (then again as many, about 100 MB together)."""
+"""Pieces remembered before those not asked for lately are forgotten; so many again may be kept of those."""
 LONGEST_REMEMBERED = 100
 """Characters of the longest piece remembered."""
 GROUP_CHARACTERS = 5_000
 """New pieces are encoded in texts of about this length."""
 
-Piece = tuple[int, ...]
+ID_TYPE = np.int32
+Piece = bytes
+"""Token ids of ``ID_TYPE``, in a form that takes little memory and is joined fast."""
 
 UNKNOWN = -1
-NOT_CUT: Piece = (UNKNOWN, UNKNOWN)
+NOT_CUT: Piece = np.array([UNKNOWN, UNKNOWN], ID_TYPE).tobytes()
 """In place of the ids of a piece that can't be cut out."""
 
 # A piece's key is a sign of its kind and what it writes. A word inside a line is its own key, without the space before
@@ -55,23 +60,28 @@ class PieceIds:
         self._tokenizer, self._cuts = tokenizer, cuts
         self._memory: dict[str, Piece] = {}
         self._earlier: dict[str, Piece] = {}
+        self._is_line_end, self._is_word_start, self._is_bracket = (
+            _table(tokens, tokenizer) for tokens in (cuts.line_ends, cuts.word_starts, cuts.brackets)
+        )
         plain = next(number for number in range(len(cuts.markers) + 1) if number not in cuts.markers)
         self._plain, self._added = line_marker(plain), line_marker(min(cuts.markers, default=0))
         zero, after_plain, after_added = self._rows(["[0 0\n", self._plain + "0\n", self._added + "0\n"])
-        self._known: dict[str, Piece] = {"": (), self._added: after_added[:1], "0\n": after_added[1:]}
-        self._known["[0"], self._known[" 0\n"] = _split_at_last(zero, cuts.word_starts)
-        self._known[self._plain[:-1]], self._known["]0\n"] = _split_at_last(after_plain, cuts.brackets)
+        one = ID_TYPE().itemsize
+        self._known: dict[str, Piece] = {"": b"", self._added: after_added[:one], "0\n": after_added[one:]}
+        self._known["[0"], self._known[" 0\n"] = _split_at_last(zero, self._is_word_start)
+        self._known[self._plain[:-1]], self._known["]0\n"] = _split_at_last(after_plain, self._is_bracket)
 
     def __call__(self, keys: Sequence[str]) -> list[Piece]:
         """The ids of each piece; ``NOT_CUT`` where they can't be told from those of its neighbours."""
         if len(self._memory) > MEMORY:
             self._earlier, self._memory = self._memory, {}
-        new = [key for key in keys if key not in self._memory]
-        self._learn(new)
-        pieces = list(map(self._memory.__getitem__, keys))
-        for key in new:
-            if len(key) > LONGEST_REMEMBERED or key[:1] == _LINE:
-                del self._memory[key]
+        pieces = list(map(self._memory.get, keys))
+        gaps = [place for place, piece in enumerate(pieces) if piece is None]
+        self._learn([keys[place] for place in gaps])
+        for place in gaps:
+            key = keys[place]
+            lasting = len(key) <= LONGEST_REMEMBERED and key[:1] != _LINE
+            pieces[place] = self._memory[key] if lasting else self._memory.pop(key)
         return pieces
 
     def _learn(self, new: Iterable[str]) -> None:
@@ -82,8 +92,9 @@ class PieceIds:
         for key in keys:  # grows by the stems and tails of words
             if key in memory:
                 continue
-            memory[key] = earlier.get(key, NOT_CUT)
-            if memory[key] is not NOT_CUT or not self._can_be_cut_out(key):
+            known = earlier.get(key)
+            memory[key] = known or NOT_CUT
+            if known or not self._can_be_cut_out(key):
                 continue
             if key[-1] in _TAIL_ENDS and (stem := self._stem(key)) != key:
                 joined[key] = stem, _TAIL + key[len(stem) :]
@@ -116,9 +127,8 @@ class PieceIds:
     def _inner_words(self, words: list[str]) -> list[Piece]:
         """Ids of words that have a space on either side."""
 
-        def cut(ids: list[int]) -> list[Piece]:
-            starts = self._cuts.word_starts
-            return _pieces(ids, [place for place, token in enumerate(ids) if token in starts and place])
+        def cut(ids: np.ndarray) -> np.ndarray:
+            return np.flatnonzero(self._is_word_start[ids[1:]]) + 1
 
         return self._encode(words, lambda group: f"0 {' '.join(group)} 0", cut)
 
@@ -144,27 +154,28 @@ class PieceIds:
         """The ids without those of their surroundings."""
         head, tail = self._known[before], self._known[after]
         end = len(ids) - len(tail)
-        return ids[len(head) : end] if ids[: len(head)] == head and ids[end:] == tail else NOT_CUT
+        return ids[len(head) : end] if len(head) <= end and ids.startswith(head) and ids.endswith(tail) else NOT_CUT
 
     def _rows(self, rows: list[str]) -> list[Piece]:
         """Ids of numbered lines, given with their line breaks."""
 
-        def cut(ids: list[int]) -> list[Piece]:
-            ends = self._cuts.line_ends
-            return _pieces(ids, [place for place, token in enumerate(ids, 1) if token in ends])
+        def cut(ids: np.ndarray) -> np.ndarray:
+            return np.flatnonzero(self._is_line_end[ids]) + 1
 
         return self._encode(rows, lambda group: f"0\n{''.join(group)}[", cut)
 
     def _encode(
-        self, parts: list[str], join: Callable[[list[str]], str], cut: Callable[[list[int]], list[Piece]]
+        self, parts: list[str], join: Callable[[list[str]], str], cut: Callable[[np.ndarray], np.ndarray]
     ) -> list[Piece]:
         """Encodes parts, joined in groups; a joined text begins and ends with a piece that is no part."""
         groups = list(batches(parts, GROUP_CHARACTERS))
         found: list[Piece] = []
         for group, encoding in zip(groups, encode_batch(self._tokenizer, list(map(join, groups))), strict=True):
-            pieces = cut(encoding.ids)
-            if len(pieces) == len(group) + 2:
-                found += pieces[1:-1]
+            ids = np.array(encoding.ids, ID_TYPE)
+            places = (cut(ids) * ids.itemsize).tolist()
+            if len(places) == len(group) + 1:
+                joined = ids.tobytes()
+                found += [joined[begin:end] for begin, end in itertools.pairwise(places)]
             elif len(group) == 1:
                 found.append(NOT_CUT)
             else:
@@ -172,11 +183,15 @@ class PieceIds:
         return found
 
 
-def _pieces(ids: list[int], cuts: list[int]) -> list[Piece]:
-    return [tuple(ids[begin:end]) for begin, end in zip([0, *cuts], [*cuts, len(ids)], strict=True)]
+def _table(tokens: Iterable[int], tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
+    """For every token id whether it is one of ``tokens``."""
+    table = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=bool)
+    table[list(tokens)] = True
+    return table
 
 
-def _split_at_last(ids: Piece, tokens: frozenset[int]) -> tuple[Piece, Piece]:
-    """The ids before the last one of ``tokens``, and the rest."""
-    places = [place for place, token in enumerate(ids) if token in tokens]
-    return (ids[: places[-1]], ids[places[-1] :]) if places else (NOT_CUT, NOT_CUT)
+def _split_at_last(piece: Piece, table: np.ndarray) -> tuple[Piece, Piece]:
+    """The ids before the last one that is in the table, and the rest."""
+    ids = np.frombuffer(piece, ID_TYPE)
+    places = np.flatnonzero(table[ids])
+    return (ids[: places[-1]].tobytes(), ids[places[-1] :].tobytes()) if len(places) else (NOT_CUT, NOT_CUT)
