@@ -186,9 +186,9 @@ class ReplayConfig(UnitsConfig):
             found += _share("threshold", self.threshold)
         command = recorded(self.ledger).get("command")
         if command == "refinement document" and self.threshold is not None:
-            decision = recorded(self.ledger)["config"]["decision"]
-            if decision != "logits":
-                found.append(f"--threshold: the ledger's run had decision {decision} and knows no p_keep")
+            decision = recorded(self.ledger)["config"].get("decision")
+            if decision == "generate":
+                found.append("--threshold: the ledger's run had decision generate and knows no p_keep")
         if command == "refinement document":
             changed = [name for name in ("guards", "document_guards") if getattr(self, name)]
             return found + [f"--{name}: the ledger of `refinement document` knows no guards" for name in changed]

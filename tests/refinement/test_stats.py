@@ -169,7 +169,7 @@ def test_calls_and_removed_lines(tmp_path: Path, steps: dict[str, Path], words: 
     assert of_document["programs"] == {"unreadable": 0, "truncated": 1}
     assert of_chunk["documents"] == {"edited": 2, "unchanged": 1, "dropped": 1}
     assert of_chunk["calls_by_status"] == {
-        "remove_lines": {"applied": 2, "clipped": 3},
+        "remove_lines": {"applied": 3, "clipped": 2},
         "normalize": {"applied": 1},
         "keep_chunk": {"kept": 1},
         "unreadable": {"fault": 2},
