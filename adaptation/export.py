@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from adaptation.examples import Example, answer_style, read_examples
 from prox import artifact
 from prox.dialogue import PromptRenderer
 from prox.errors import UserError
-from prox.program import KeepChunk, Normalize, render_program
+from prox.program import KeepChunk, Normalize, Operation, RemoveLines, render_program
 from prox.progress import track
 
 if TYPE_CHECKING:
@@ -103,6 +104,19 @@ def dataset_info() -> dict[str, Any]:
     }
 
 
+def within_chunk(calls: Sequence[Operation], example: Example) -> list[Operation]:
+    """The calls with their lines clipped to the example's: the compact style has no other way to say "all lines".
+
+    A range that holds no line of the example does nothing and is left out.
+    """
+    first, last = example.first_line, example.first_line + example.text.count("\n")
+    clipped = [
+        RemoveLines(max(call.line_start, first), min(call.line_end, last)) if isinstance(call, RemoveLines) else call
+        for call in calls
+    ]
+    return [call for call in clipped if not isinstance(call, RemoveLines) or call.line_start <= call.line_end]
+
+
 @dataclass
 class ExampleWriter:
     """Renders examples and counts what it leaves out."""
@@ -139,7 +153,10 @@ class ExampleWriter:
             self.dropped["unreadable_program"] += 1
             return None
         operations = [call for call in program.operations if self.teach_normalize or not isinstance(call, Normalize)]
-        answer = render_program(operations or [KeepChunk()], answer_style(self.task, self.renderer.dialogue))
+        style = answer_style(self.task, self.renderer.dialogue)
+        if style == "compact":
+            operations = within_chunk(operations, example)
+        answer = render_program(operations or [KeepChunk()], style)
         num_answer_tokens = len(self.renderer.tokenizer.encode(answer, add_special_tokens=False)) + 1
         if num_answer_tokens > self.max_new_tokens:
             self.dropped["answer_too_long"] += 1

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 BATCH_CHARACTERS = 4_000_000
 """Characters of documents joined at a time: the more, the fewer words to look up; takes about 30 bytes for each."""
 
-_IRREGULAR_LINE = re.compile(r"^\s|\s\s| $")
+_BEFORE_A_SPACE = re.compile(r"(?<=[^\s\x01-\x06]|\n) ")
+"""Where white space that begins with a space can be cut off from the word before it, or the line from the one before."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class LineIds:
         found: list[NumberedIds | None] = [None] * len(texts)
         left = [index for index, text in enumerate(texts) if self._cuts.allow(text)]
         # Few documents have white space that isn't cut: it shows in a word that has no ids.
-        for split in (self._split_everywhere, self._split_regular_lines) if self._cuts.words else (self._split_lines,):
+        for split in (
+            (self._split_at_every_space, self._split_before_spaces) if self._cuts.words else (self._split_lines,)
+        ):
             for index, ids in zip(left, self._ids(split([texts[index] for index in left])), strict=True):
                 ends = np.flatnonzero(self._is_line_end[ids]) + 1
                 if len(ends) == texts[index].count("\n") + 1:
@@ -71,24 +74,19 @@ class LineIds:
             left = [index for index in left if found[index] is None]
         return found
 
-    def _split_everywhere(self, texts: list[str]) -> pa.ListArray:
+    def _split_at_every_space(self, texts: list[str]) -> pa.ListArray:
         """The keys of documents whose white space is single spaces and line breaks."""
-        numbered = []
-        for text in texts:
-            lines = text.split("\n")
-            openings = self._get_openings(len(lines))
-            numbered.append(" ".join([f"{opening}{line}\n" for opening, line in zip(openings, lines, strict=False)]))
-        return pc.split_pattern(pa.array(numbered, pa.string()), " ")
+        return pc.split_pattern(pa.array(map(self._numbered, texts), pa.string()), " ")
 
-    def _split_regular_lines(self, texts: list[str]) -> pa.ListArray:
-        """The keys of any documents: lines with other white space are pieces as they are."""
-        keys: list[list[str]] = [[] for _ in texts]
-        for of_text, text in zip(keys, texts, strict=True):
-            lines = text.split("\n")
-            for number, (opening, line) in enumerate(zip(self._get_openings(len(lines)), lines, strict=False)):
-                irregular = _IRREGULAR_LINE.search(line)
-                of_text += [line_key(number, line)] if irregular else f"{opening}{line}\n".split(" ")
-        return pa.array(keys, pa.list_(pa.string()))
+    def _split_before_spaces(self, texts: list[str]) -> pa.ListArray:
+        """The keys of any documents: a word takes all white space before it but the first space."""
+        return pa.array([_BEFORE_A_SPACE.split(self._numbered(text)) for text in texts], pa.list_(pa.string()))
+
+    def _numbered(self, text: str) -> str:
+        """The document's lines behind their openings, a space between one and the next."""
+        lines = text.split("\n")
+        openings = self._get_openings(len(lines))
+        return " ".join([f"{opening}{line}\n" for opening, line in zip(openings, lines, strict=False)])
 
     def _split_lines(self, texts: list[str]) -> pa.ListArray:
         keys = [[line_key(number, line) for number, line in enumerate(text.split("\n"))] for text in texts]

@@ -99,7 +99,7 @@ class PieceIds:
             if key[-1] in _TAIL_ENDS and (stem := self._stem(key)) != key:
                 joined[key] = stem, _TAIL + key[len(stem) :]
                 keys += joined[key]
-            elif key[0] in CONTROLS or key[-1] == "\n":
+            elif key[0] in CONTROLS or key[-1] == "\n" or key[0].isspace():
                 others.append(key)
             else:
                 inner.append(key)
@@ -108,14 +108,12 @@ class PieceIds:
         memory.update((key, memory[stem] + memory[tail]) for key, (stem, tail) in joined.items())
 
     def _can_be_cut_out(self, key: str) -> bool:
-        """False for what is left of a word that had other white space than one space beside it."""
-        text = key if key[:1] not in _HEADS else key[1:].removeprefix("]") if key[0] == _HEAD else key[1:]
+        """False for what is left of a word that was cut at a space with other white space, or nothing, before it."""
+        text = key[1:] if key[:1] in _HEADS else key
         if text[-1:] != "\n":
-            return bool(text) and not text[0].isspace() and not text[-1].isspace()
+            return bool(text) and not text[-1].isspace()
         # Where markers are tokens of their own, white space at a line's end depends on the next line having such a one.
-        if self._cuts.markers and text[-2:-1].isspace():
-            return False
-        return not text[0].isspace() or (text == "\n" and key != "\n")
+        return not (self._cuts.markers and (text[-2:-1].isspace() or key == "\n"))
 
     def _stem(self, key: str) -> str:
         """The word without punctuation and line break at its end, where it can be cut there."""

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prox import Execution, Program, execute, parse_program
+from prox import Execution, Guards, Program, execute, parse_program
 from prox.program import KeepChunk, Normalize, Operation, RemoveLines, Style, render_program
+from prox.words import count_words
 
 MAX_GROWTH = 64 * 2**20
 NUM_TEXTS = 400
@@ -232,44 +233,85 @@ class Broken(Exception):
     """An invariant that does not hold."""
 
 
-def check(program_text: str, style: Style, text: str, first_line: int) -> tuple[Program, Execution]:
+def make_guards(chance: random.Random) -> Guards:
+    """The default guards half of the time, else each one loose, tight or as it is."""
+    if chance.random() < 0.5:
+        return Guards()
+    return Guards(
+        max_bad_calls=chance.choice((0, 1, 3, 100)),
+        bad_statuses=chance.choice((("fault",), (), ("fault", "clipped", "out_of_range", "misplaced"))),
+        max_removed_share=chance.choice((0.0, 0.3, 0.9, 1.0)),
+        min_words_left=chance.choice((0, 1, 20)),
+        min_source_characters=chance.choice((0, 1, 3, 8)),
+        max_replacements=chance.choice((0, 1, 5, 200)),
+        max_added_characters=chance.choice((0, 10, 1000)),
+    )
+
+
+def check(program_text: str, style: Style, text: str, first_line: int, guards: Guards) -> tuple[Program, Execution]:
     """Parses and executes twice; raises ``Broken`` where an invariant fails."""
     program = parse_program(program_text, style)
-    execution = execute(program, text, first_line)
-    if execute(parse_program(program_text, style), text, first_line) != execution:
+    execution = execute(program, text, first_line, guards)
+    if execute(parse_program(program_text, style), text, first_line, guards) != execution:
         raise Broken("replay gives another result")
     if len(execution.calls) != len(program.operations) + len(program.faults):
         raise Broken("the calls reported are not operations + faults")
     if parse_program(render_program(program.operations, style), style) != Program(program.operations):
         raise Broken("the rendered program is read as another")
     _check_text(text, first_line, execution)
+    _check_guards(text, execution, guards)
     return program, execution
+
+
+def _as_reported(text: str, first_line: int, execution: Execution) -> list[str]:
+    """The lines that the calls reported as done leave of ``text``, line by line and call by call."""
+    done = [call.operation for call in execution.calls if call.status in ("applied", "clipped")]
+    lines = []
+    for number, line in enumerate(text.split("\n"), first_line):
+        if any(isinstance(one, RemoveLines) and one.line_start <= number <= one.line_end for one in done):
+            continue
+        for one in done:
+            if isinstance(one, Normalize):
+                line = line.replace(one.source_str, one.target_str)
+        lines.append(line)
+    return lines
 
 
 def _check_text(text: str, first_line: int, execution: Execution) -> None:
     refined, verdict = execution.text, execution.verdict
+    reported = "\n".join(_as_reported(text, first_line, execution))
     if verdict in ("unchanged", "rejected"):
         if refined != text:
             raise Broken(f"verdict {verdict}, but the text changed")
-        return
-    lines = text.split("\n")
-    ranges = [call.operation for call in execution.calls if isinstance(call.operation, RemoveLines)]
-    ranges = [one for one in ranges if 0 <= one.line_start <= one.line_end]
-    kept = [
-        line
-        for number, line in enumerate(lines, first_line)
-        if not any(one.line_start <= number <= one.line_end for one in ranges)
-    ]
-    replaced = any(isinstance(call.operation, Normalize) and call.status == "applied" for call in execution.calls)
-    if verdict == "removed":
-        if refined or (any(line.strip() for line in kept) and not replaced):
+        if verdict == "unchanged" and reported != text:
+            raise Broken("verdict unchanged, but calls are reported as done")
+    elif verdict == "removed":
+        if refined or reported.strip():
             raise Broken("verdict removed, but text is left")
     elif verdict != "edited" or refined == text:
         raise Broken(f"verdict {verdict}, but the text is the same")
-    elif len(refined.split("\n")) != len(kept):
-        raise Broken(f"{len(kept)} lines are kept, {len(refined.splitlines())} are there")
-    elif refined != "\n".join(kept) and not replaced:
-        raise Broken("the output is not the lines that are kept, and nothing was replaced")
+    elif refined != reported:
+        raise Broken("the output is not what the reported calls make of the text")
+
+
+def _check_guards(text: str, execution: Execution, guards: Guards) -> None:
+    if execution.verdict in ("unchanged", "rejected"):
+        return
+    if sum(call.status in guards.bad_statuses for call in execution.calls) > guards.max_bad_calls:
+        raise Broken("more bad calls than max_bad_calls")
+    if len(execution.text) > len(text) + guards.max_added_characters:
+        raise Broken("the text grew by more than max_added_characters")
+    if any(
+        call.status == "applied" and call.count > guards.max_replacements
+        for call in execution.calls
+        if isinstance(call.operation, Normalize)
+    ):
+        raise Broken("a call replaced more than max_replacements")
+    before, after = count_words(text), count_words(execution.text)
+    if after < before * (1 - guards.max_removed_share) - 1e-9:
+        raise Broken("more words were removed than max_removed_share")
+    if execution.verdict == "edited" and after < min(before, guards.min_words_left):
+        raise Broken("fewer words are left than min_words_left")
 
 
 @dataclass
@@ -313,13 +355,13 @@ def fuzz(num_programs: int, seed: int, report: Callable[[Summary], None] = lambd
     for number in range(1, num_programs + 1):
         style: Style = "compact" if chance.random() < 0.3 else "calls"
         program_text, text = maker.program(style), texts[int(chance.random() * len(texts))]
-        first_line = chance.choice((0, 0, 0, 5, 1000))
+        first_line, guards = chance.choice((0, 0, 0, 5, 1000)), make_guards(chance)
         try:
-            program, execution = check(program_text, style, text, first_line)
+            program, execution = check(program_text, style, text, first_line, guards)
         except Exception as error:
             summary.failure = (
                 f"seed {seed}, program {number}: {type(error).__name__}: {error}\n"
-                f"parse_program({program_text!r}, {style!r})\ntext {text[:2000]!r}\nfirst_line {first_line}"
+                f"parse_program({program_text!r}, {style!r})\ntext {text[:2000]!r}\nfirst_line {first_line}, {guards}"
             )
             break
         _count(summary, program, execution)

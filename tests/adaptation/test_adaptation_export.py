@@ -56,6 +56,19 @@ def test_programs_keep_their_meaning_in_either_style(split: Path, tiny_checkpoin
             assert parse_program(row["conversations"][1]["value"], style) == example.reference
 
 
+def test_the_compact_style_names_the_lines_of_the_chunk(tokenizer) -> None:
+    renderer = PromptRenderer(Dialogue(layout="plain", system="", style="compact"), tokenizer, 400)
+    writer = ExampleWriter("chunk", renderer, 100)
+
+    def answer(program: str) -> str:
+        row = writer.row(Example("x", "a\nb\nc", program, first_line=4))
+        return row["conversations"][1]["value"]
+
+    assert answer("remove_lines(all=True)") == "[004]-[006]"
+    assert answer("remove_lines(0, 4)\nremove_lines(6, 99)") == "[004]\n[006]"
+    assert answer("remove_lines(-2, -1)\nremove_lines(50, 60)") == "="
+
+
 def test_document_programs_are_calls_in_either_style(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     dialogue = Dialogue(layout="plain", system="", style="compact")
     rows = export(split, tiny_checkpoint, tmp_path / "out", "document", dialogue=dialogue, max_new_tokens=32)

@@ -44,8 +44,8 @@ def crash(execution: Execution) -> Execution:
 def test_a_broken_executor_ends_the_run_with_seed_and_program(
     break_it, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def execute(program, text, first_line=0):
-        execution = executor.execute(program, text, first_line)
+    def execute(program, text, *settings):
+        execution = executor.execute(program, text, *settings)
         return break_it(execution) if execution.calls else execution
 
     monkeypatch.setattr(fuzz, "execute", execute)

@@ -87,7 +87,7 @@ def test_every_engine_writes_programs_under_a_grammar(
     # A program can end: the EOS token is allowed behind it. Random weights end one only where nothing else may follow.
     assert finished == len(answers) if stage == "document" else finished or style == "compact" or not max_calls
     # And it was the grammar that did it.
-    assert all(program_of(answer, style).faults for answer in engine.generate(prompts, 20))
+    assert {answer.text for answer in engine.generate(prompts, 60)}.isdisjoint(answer.text for answer in answers)
 
 
 def test_every_engine_can_go_on_without_the_grammar_and_with_a_stop(engine: Engine, reference: LocalEngine) -> None:

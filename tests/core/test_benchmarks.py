@@ -1,0 +1,28 @@
+"""The benchmarks run, on few documents; what they say of speed is not judged here."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import language
+from tests.conftest import REPOSITORY
+
+
+def test_the_benchmark_of_the_language_gives_a_row_for_each_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = tmp_path / "pages.jsonl"
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    pages.write_text("".join(json.dumps({"text": text[begin:]}) + "\n" for begin in (0, 500, 1_000)), encoding="utf-8")
+    options = ["--pages", str(pages), "--vocabulary", "400", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["language.py", *options])
+    language.main()
+    rows = re.findall(r"^\| (.+), \S+ \| ([\d,]+) \| (.+): ([\d,]+) \| ([\d.]+) \|$", capsys.readouterr().out, re.M)
+    assert [(row[0], row[2]) for row in rows] == [
+        ("chunking by tokens", "line by line"),
+        ("chunking and prompt ids", "line by line, then prompts"),
+        ("parse + execute", "split and replace"),
+    ]
