@@ -97,7 +97,7 @@ def fingerprint_of_path(path: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         status = file.stat()
-        digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -227,4 +227,15 @@ def require(path: Path | None, option: str, made_by: str) -> list[str]:
         return [f"--{option} {path} does not exist: run {made_by} first, or correct the path"]
     if path.is_dir() and (path / SNAPSHOT).is_file() and not is_committed(path):
         return [f"--{option} {path} is unfinished (no {SUCCESS}): run {made_by} again to finish it"]
+    return []
+
+
+def require_model(name: str, option: str, made_by: str) -> list[str]:
+    """Problems with a model or tokenizer that is named by its folder or its hub name, and must be set."""
+    if not name:
+        return [f"--{option} is not set: give a local folder or a hub name"]
+    if Path(name).exists():
+        return require(Path(name), option, made_by)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return [f"--{option} {name} does not exist: correct the path, or give a hub name"]
     return []

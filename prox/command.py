@@ -61,7 +61,7 @@ class CommandConfig:
 
 
 # Fields that say how a step runs, not what it produces: changing them must not make finished work stale.
-VOLATILE_FIELDS = frozenset({"output", "dry_run", "workers", "tracking"})
+VOLATILE_FIELDS = frozenset({"output", "dry_run", "workers", "executor", "tracking"})
 
 
 @dataclass(frozen=True)

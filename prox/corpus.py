@@ -1,12 +1,14 @@
 """Corpora: what can be read as documents, checked before any work starts.
 
-The reading is done by datatrove's readers (``prox/corpus_readers.py``); this module holds the config, its checks and
-the identity of the inputs. It imports no heavy library, so that a finished step is recognised at once.
+The reading is done in ``prox/corpus_readers.py``; this module holds the config, its checks and the identity of the
+inputs. It imports no heavy library, so that a finished step is recognised at once.
 """
 
 import dataclasses
 import glob as globbing
+import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datatrove.data import Document
 
+    from prox.corpus_files import CorpusFiles
+
 log = logging.getLogger("prox")
 
 Format = Literal["auto", "parquet", "jsonl", "warc", "text", "huggingface", "package_pages"]
 
-_COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
+_COMPRESSIONS = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 SUFFIXES: dict[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
     "jsonl": tuple(stem + end for stem in (".jsonl", ".ndjson", ".json") for end in _COMPRESSIONS),
@@ -41,12 +45,17 @@ class CorpusConfig:
     empty."""
     glob: str = ""
     """Which files of the folder to read, as a pattern such as `**/*.jsonl.gz`; empty: by the format's file names."""
+    sample_files: int = -1
+    """Files to read, drawn at random by their names; -1: all."""
+    sample_seed: int = 0
+    """Which files are drawn; of one seed, fewer files are among more."""
     text_column: str = "text"
-    """Column or key with the text."""
+    """Column or key with the text; `meta.body` is the key `body` in the column `meta`: an object or its JSON."""
     id_column: str = ""
-    """Column or key with the document's id; empty: `id` where there is one, else a hash of text and position."""
+    """Column or key with the document's id, dotted like the text's; empty: `id` where there is one, else a hash of text
+    and position."""
     metadata_columns: list[str] = field(default_factory=list)
-    """Columns to keep as metadata; empty: all the others."""
+    """Columns to keep as metadata, dotted like the text's; empty: all the others."""
     split: str = "train"
     """`huggingface` only: the split."""
     subset: str = ""
@@ -59,10 +68,15 @@ class CorpusConfig:
     """Documents to read; -1: all."""
 
     def problems(self) -> list[str]:
-        """Why this corpus can't be read, each with the value and the remedy; looks at the first file only."""
-        found = []
-        if self.limit == 0 or self.limit < -1:
-            found.append(f"corpus.limit {self.limit}: give a number of documents, or -1 for all")
+        """Why this corpus can't be read, each with the value and the remedy; looks at the first file that can be."""
+        found = [
+            f"corpus.{option} {value}: give a number of {what}, or -1 for all"
+            for option, value, what in (
+                ("limit", self.limit, "documents"),
+                ("sample_files", self.sample_files, "files"),
+            )
+            if value == 0 or value < -1
+        ]
         if self.format == "package_pages":
             if self.path:
                 found.append(
@@ -95,20 +109,27 @@ class CorpusConfig:
                 f"corpus.path {self.path} holds no file for format {self.format} ({wanted}): "
                 "correct corpus.path or corpus.format, or name the files with corpus.glob"
             ]
-        if self.format not in ("parquet", "jsonl"):
+        if self.format == "text":
             return []
-        from prox.corpus_readers import first_columns
+        from prox.corpus_columns import columns_at, is_among
 
-        columns, fault = first_columns(self.format, files[0])
-        if fault:
-            return [f"corpus.path: {files[0]} can't be read as {self.format} ({fault}): replace or remove the file"]
+        faults = []
+        for file in files:
+            columns, fault = columns_at(self.format, file)
+            if not fault:
+                return [
+                    f"corpus.{option} {name!r} is not in {file}, which has: {', '.join(columns)}"
+                    for option, name in self._asked_columns().items()
+                    if self.format != "warc" and not is_among(name, columns)
+                ]
+            faults.append(f"{file} can't be read as {self.format} ({fault})")
+        others = f", nor can any of {len(faults) - 1} others" if faults[1:] else ""
+        return [f"corpus.path: {faults[0]}{others}: replace or remove the file"]
+
+    def _asked_columns(self) -> dict[str, str]:
         asked = {"text_column": self.text_column, "id_column": self.id_column}
         asked |= {f"metadata_columns[{index}]": name for index, name in enumerate(self.metadata_columns)}
-        return [
-            f"corpus.{option} {name!r} is not in {files[0]}, which has: {', '.join(columns)}"
-            for option, name in asked.items()
-            if name and name not in columns
-        ]
+        return {option: name for option, name in asked.items() if name}
 
 
 def formats_at(path: str, pattern: str = "") -> list[str]:
@@ -134,11 +155,15 @@ def resolve_format(config: CorpusConfig) -> CorpusConfig:
 
 @dataclass(frozen=True)
 class Reject:
-    """A record that became no document: where it stood, why, and its text (cut) as far as it could be read."""
+    """What became no document: where it stood, why, and its text (cut) as far as it could be read.
+
+    ``broken_file`` names the file whose damage this is; empty where only the record is no document.
+    """
 
     position: str
     reason: str
     text: str = ""
+    broken_file: str = ""
 
 
 def _wanted(format: str) -> str:
@@ -150,18 +175,42 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
+def drawn(names: list[str], config: CorpusConfig) -> list[str]:
+    """The names that the config's sample takes, in their order."""
+    if config.sample_files < 0:
+        return names
+
+    def rank(name: str) -> bytes:
+        return hashlib.blake2b(f"{config.sample_seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+
+    taken = set(sorted(names, key=rank)[: config.sample_files])
+    return [name for name in names if name in taken]
+
+
 def local_files(config: CorpusConfig) -> list[Path]:
-    """The local files a config names, sorted, so that every machine reads them in the same order."""
+    """The local files a config names, sorted, so that every machine reads them in the same order.
+
+    A link that leads nowhere is one of them: that it can't be read is for the reader to say.
+    """
     path = config.path.removeprefix("file://")
-    if globbing.has_magic(path) and not Path(path).exists():
-        return sorted(Path(name) for name in globbing.glob(path, recursive=True) if Path(name).is_file())
     folder = Path(path)
-    if folder.is_file():
+    if globbing.has_magic(path) and not folder.exists():
+        found = [Path(name) for name in globbing.glob(path, recursive=True)]
+    elif not folder.is_dir():
         return [folder]
-    if config.glob:
-        return sorted(file for file in folder.glob(config.glob) if file.is_file())
-    suffixes = SUFFIXES.get(config.format, sum(SUFFIXES.values(), ()))
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name.endswith(suffixes))
+    elif config.glob:
+        found = list(folder.glob(config.glob))
+    else:
+        suffixes = SUFFIXES.get(config.format, sum(SUFFIXES.values(), ()))
+        found = [file for file in folder.rglob("*") if file.name.endswith(suffixes)]
+    files = sorted(file for file in found if file.is_file() or (file.is_symlink() and not file.exists()))
+    top = common_folder(files) if globbing.has_magic(path) and not folder.exists() else folder
+    return [top / name for name in drawn([str(file.relative_to(top)) for file in files], config)]
+
+
+def common_folder(files: list[Path]) -> Path:
+    """The deepest folder that holds all files."""
+    return Path(os.path.commonpath([file.parent for file in files])) if files else Path()
 
 
 def corpus_inputs(config: CorpusConfig) -> list[Path]:
@@ -184,18 +233,25 @@ def corpus_marks(config: CorpusConfig) -> list[str]:
     return [config.path] if is_remote(config.path) else []
 
 
-def open_corpus(config: CorpusConfig, on_reject: Callable[[Reject], None] | None = None) -> "Iterator[Document]":
+def open_corpus(
+    config: CorpusConfig,
+    on_reject: Callable[[Reject], None] | None = None,
+    files: "CorpusFiles | None" = None,
+    keep_going: bool = False,
+) -> "Iterator[Document]":
     """Documents of a corpus in a fixed order, with stable ids (not necessarily unique: a source can repeat its own).
 
-    A record that is no document goes to ``on_reject``; without one they are counted and logged. Invalid UTF-8 in a
-    text file is replaced, and the document says so in ``metadata["invalid_utf8"]``. A file that can't be read to its
-    end is a ``UserError`` naming it.
+    A record that is no document goes to ``on_reject``; without one they are counted and logged. Bytes that are no UTF-8
+    and lone surrogates are replaced by U+FFFD, and the document says so in its metadata (``invalid_utf8``,
+    ``lone_surrogates``). A file that can't be read to its end is a ``UserError`` naming it; with ``keep_going`` it is a
+    ``Reject``, and what is behind the break, or in the next file, is read. ``files`` are the files to read of the
+    corpus; None: all.
     """
     from prox.corpus_readers import read_corpus
 
     config = resolve_format(config)
     if on_reject is not None:
-        yield from read_corpus(config, on_reject)
+        yield from read_corpus(config, on_reject, files, keep_going)
         return
     rejects = 0
 
@@ -205,6 +261,6 @@ def open_corpus(config: CorpusConfig, on_reject: Callable[[Reject], None] | None
         if rejects == 1:
             log.warning("first record of %s left out, at %s: %s", config.path, reject.position, reject.reason)
 
-    yield from read_corpus(config, count)
+    yield from read_corpus(config, count, files, keep_going)
     if rejects:
         log.warning("%d records of %s were left out", rejects, config.path or config.format)

@@ -1,6 +1,7 @@
 """A corpus every install has: the project pages (long descriptions) of the packages in the running environment."""
 
 import importlib.metadata
+import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from prox.corpus import Reject
 if TYPE_CHECKING:
     from datatrove.data import Document
 
+log = logging.getLogger("prox")
 
 # This project's own page changes with every commit, without a new version: it would alter the corpus unnoticed.
 OWN_PACKAGE = "prox"
@@ -19,8 +21,13 @@ def installed_packages() -> list[tuple[str, importlib.metadata.Distribution]]:
     """(normalised name, distribution) of every installed package but this project, sorted by name."""
     found: dict[str, importlib.metadata.Distribution] = {}
     for package in importlib.metadata.distributions():
+        try:
+            given = package.metadata["Name"]
+        except UnicodeDecodeError as error:
+            log.warning("a package's METADATA can't be read and is left out: %s", error)
+            continue
         # A half-removed package leaves a folder without a name.
-        name = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()
+        name = re.sub(r"[-_.]+", "-", given or "").lower()
         if name and name != OWN_PACKAGE:
             found.setdefault(name, package)
     return sorted(found.items())

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from prox.artifact import recorded, require
+from prox.artifact import recorded, require, require_model
 from prox.assembly import DocumentGuards
-from prox.command import VOLATILE_FIELDS, CommandConfig
+from prox.cluster import ExecutorConfig
+from prox.command import CommandConfig
 from prox.corpus import CorpusConfig, corpus_inputs, corpus_marks
 from prox.dialogue import RefinerConfig
 from prox.engines import EngineConfig
@@ -28,10 +29,27 @@ class IngestConfig(CommandConfig):
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """Where the documents come from."""
     documents_per_unit: int = 10_000
-    """Documents a unit holds; a unit is one task of the later steps, and what a kill can cost."""
+    """Most documents a unit holds; a unit is one task of the later steps, and what a kill can cost them."""
+    bytes_per_unit: int = 128 << 20
+    """Most bytes of text and metadata (UTF-8) a unit holds, beyond its first document."""
+    bytes_per_task: int = 64 << 20
+    """Consecutive files are read by one task up to so many bytes, as stored; a larger file is a task of its own. A
+    corpus with a limit, and one that is no files, is one task."""
+    on_broken_file: Literal["keep_going", "stop"] = "keep_going"
+    """`keep_going`: what can't be read of a broken file is a reject, and counted; `stop`: it ends the run."""
+    workers: int = 1
+    """Tasks worked on at once, each in its own process; executor `local` only."""
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    """Where tasks are worked on: `local`, `slurm` or `ray`."""
 
     def problems(self) -> list[str]:
-        return self.corpus.problems() + _positive(documents_per_unit=self.documents_per_unit)
+        numbers = _positive(
+            documents_per_unit=self.documents_per_unit,
+            bytes_per_unit=self.bytes_per_unit,
+            bytes_per_task=self.bytes_per_task,
+            workers=self.workers,
+        )
+        return self.corpus.problems() + numbers + self.executor.problems(self.output)
 
     def inputs(self) -> list[Path]:
         return corpus_inputs(self.corpus)
@@ -55,13 +73,15 @@ class UnitsConfig(CommandConfig):
     documents: Path | None = None
     """Documents artefact to read (of `refinement ingest` or a later refinement step)."""
     workers: int = 1
-    """Units worked on at once, each in its own process."""
+    """Units worked on at once, each in its own process; executor `local` only."""
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    """Where units are worked on: `local`, `slurm` or `ray`."""
 
     def problems(self) -> list[str]:
         found = require(self.documents, "documents", "`python -m refinement ingest`")
         if not found and not any((self.documents / "documents").glob("*.parquet")):
             found = [f"--documents {self.documents} holds no documents/*.parquet: give a documents artefact"]
-        return found + _positive(workers=self.workers)
+        return found + _positive(workers=self.workers) + self.executor.problems(self.output)
 
     def inputs(self) -> list[Path]:
         return [self.documents] if self.documents else []
@@ -70,7 +90,8 @@ class UnitsConfig(CommandConfig):
         from prox.units import unit_files
 
         files = unit_files(self.documents) if self.documents else []
-        return {"units": len(files), "input_bytes": sum(file.stat().st_size for file in files)}
+        size = sum(file.stat().st_size for file in files)
+        return {"units": len(files), "input_bytes": size, "executor": self.executor.describe(len(files), self.workers)}
 
 
 @dataclass
@@ -83,22 +104,18 @@ class RefinerStepConfig(UnitsConfig):
     """How the checkpoint is run."""
     documents_per_batch: int = 512
     """Documents whose prompts go to the engine together; bounds memory."""
+    constrained: bool = False
+    """Decode under the grammar of the language: an answer can't be anything but a program."""
+    max_failed_share: float = 0.05
+    """A unit stops above this share of documents without an answer; below it they are kept as they are, and counted."""
 
     def problems(self) -> list[str]:
         found = super().problems() + self.engine.problems() + _positive(documents_per_batch=self.documents_per_batch)
+        found += _share("max_failed_share", self.max_failed_share)
         checkpoint = self.refiner.checkpoint
-        if not checkpoint:
-            found.append("--refiner.checkpoint is not set: give a local folder or a hub name")
-        elif Path(checkpoint).exists():
-            found += require(Path(checkpoint), "refiner.checkpoint", "the step that makes the refiner")
-            if not (Path(checkpoint) / "config.json").is_file():
-                found.append(
-                    f"--refiner.checkpoint {checkpoint} holds no config.json: give a Hugging Face model folder"
-                )
-        elif checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
-            found.append(f"--refiner.checkpoint {checkpoint} does not exist: correct the path, or give a hub name")
-        if self.engine.kind == "server":
-            found.append("--engine.kind server: a refiner is read token by token; use local or vllm")
+        found += require_model(checkpoint, "refiner.checkpoint", "the step that makes the refiner")
+        if Path(checkpoint).is_dir() and checkpoint and not (Path(checkpoint) / "config.json").is_file():
+            found.append(f"--refiner.checkpoint {checkpoint} holds no config.json: give a Hugging Face model folder")
         return found
 
     def inputs(self) -> list[Path]:
@@ -107,7 +124,7 @@ class RefinerStepConfig(UnitsConfig):
 
     def volatile_fields(self) -> frozenset[str]:
         """Where and in what batches the checkpoint runs does not decide what it answers."""
-        return VOLATILE_FIELDS | {"engine", "documents_per_batch"}
+        return super().volatile_fields() | {"engine", "documents_per_batch", "max_failed_share"}
 
     def input_marks(self) -> list[str]:
         """The engine's settings that do decide it: the weights' number format, and the context that holds prompts."""
@@ -127,13 +144,18 @@ class DocumentConfig(RefinerStepConfig):
     threshold: float = 0.5
     """Lowest `p_keep` that keeps a document; `logits` only."""
     max_prompt_tokens: int = 2_000
-    """Longest prompt in tokens, lowered where the refiner's context is shorter; the document's end is cut."""
+    """Longest prompt in tokens, lowered where the refiner's context is shorter; longer documents are cut."""
+    excerpt: Literal["head", "head_middle_tail"] = "head"
+    """What a refiner sees of a longer document: its beginning, as published, or beginning, middle and end."""
     max_new_tokens: int = 16
     """Longest answer in tokens; `generate` only."""
 
     def problems(self) -> list[str]:
         numbers = _positive(max_prompt_tokens=self.max_prompt_tokens, max_new_tokens=self.max_new_tokens)
-        return super().problems() + _share("threshold", self.threshold) + numbers
+        found = super().problems() + _share("threshold", self.threshold) + numbers
+        if self.constrained and self.decision == "logits":
+            found.append("--constrained true: with --decision logits nothing is decoded; leave it out")
+        return found
 
 
 @dataclass
@@ -145,6 +167,8 @@ class ChunkConfig(RefinerStepConfig):
     max_new_tokens: int = 256
     """Longest program in tokens; the cut-off last line of a longer one is not run. Where window, prompt and program
     exceed the refiner's context, at most a quarter of it."""
+    max_calls: int | None = None
+    """Most calls of a program; `constrained` only."""
     guards: Guards = field(default_factory=Guards)
     """When a chunk's program is not trusted."""
     document_guards: DocumentGuards = field(default_factory=DocumentGuards)
@@ -152,6 +176,10 @@ class ChunkConfig(RefinerStepConfig):
 
     def problems(self) -> list[str]:
         found = super().problems() + _positive(window=self.window, max_new_tokens=self.max_new_tokens)
+        if self.max_calls is not None:
+            found += _positive(max_calls=self.max_calls)
+            if not self.constrained:
+                found.append(f"--max_calls {self.max_calls} has no effect: it needs --constrained true")
         found += [f"--guards.{problem}" for problem in self.guards.problems()]
         return found + [f"--document_guards.{problem}" for problem in self.document_guards.problems()]
 

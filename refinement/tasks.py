@@ -9,20 +9,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 
-from prox.tasks import TaskExecutor
+from prox.tasks import make_executor
 from prox.units import DOCUMENTS, DROPPED, LEDGER, unit_files
-from refinement.configs import UnitsConfig
+from refinement.configs import RefinerStepConfig, UnitsConfig
 from refinement.pipeline import ReadUnit, UnitWriter
 
 log = logging.getLogger("prox")
-
-
-def _forget_lost_units(executor: TaskExecutor, writer: UnitWriter) -> None:
-    """A completed task whose files were deleted since is run again."""
-    for rank in range(executor.tasks):
-        marker = f"completions/{rank:05d}"
-        if executor.logging_dir.isfile(marker) and not all(path.is_file() for path in writer.files(rank).values()):
-            executor.logging_dir.rm(marker)
 
 
 def _remove_half_written_units(output: Path) -> None:
@@ -32,20 +24,29 @@ def _remove_half_written_units(output: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def gpus_per_worker(config: UnitsConfig) -> int:
+    """GPUs that a worker of this step uses, if it uses any."""
+    by_vllm = isinstance(config, RefinerStepConfig) and config.engine.kind == "vllm"
+    return config.engine.vllm.tensor_parallel_size if by_vllm else 1
+
+
 def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], writer: UnitWriter) -> dict[str, Any]:
     """Runs ``steps`` on every unit of ``config.documents``; returns how many documents were kept and dropped, and why.
 
     The counts come from the files, so that they are whole after any number of kills.
     """
-    executor = TaskExecutor(
+    executor = make_executor(
+        config.executor,
         label,
         [ReadUnit(config.documents), *steps, writer],
         sizes=[pq.read_metadata(file).num_rows for file in unit_files(config.documents)],
+        folder=config.output / "tasks",
         workers=config.workers,
-        logging_dir=str(config.output / "tasks"),
+        gpus_per_worker=gpus_per_worker(config),
     )
-    _remove_half_written_units(config.output)
-    _forget_lost_units(executor, writer)
+    if not executor.is_under_way():
+        _remove_half_written_units(config.output)
+        executor.forget_lost(lambda rank: writer.files(rank).values())
     executor.run()
     kept = sum(pq.read_metadata(file).num_rows for file in unit_files(config.output, DOCUMENTS))
     reasons: Counter[str] = Counter()

@@ -81,16 +81,17 @@ def test_bad_records_are_set_aside_with_their_reason(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     documents, rejects = read(CorpusConfig(format="jsonl", path=str(tmp_path)))
-    assert [document.text for document in documents] == ["good", "good"]
-    assert len({document.id for document in documents}) == 2, "the same text at two places has two ids"
-    assert [reject.position for reject in rejects] == [f"a.jsonl/{line}" for line in (1, 2, 3, 5, 6, 7)]
+    assert [document.text for document in documents] == ["good", "\ufffd\ufffd", "good"]
+    assert [document.metadata for document in documents] == [{}, {"invalid_utf8": True}, {}]
+    assert len({document.id for document in documents}) == 3, "the same text at two places has two ids"
+    assert [reject.position for reject in rejects] == [f"a.jsonl/{line}" for line in (1, 3, 5, 6, 7)]
     reasons = [reject.reason.split(":")[0] for reject in rejects]
-    assert reasons == ["not a JSON object"] * 3 + [
+    assert reasons == ["not a JSON object"] * 2 + [
         "empty text",
         "no 'text' in the record",
         "'text' holds a int, not a string",
     ]
-    assert rejects[0].text == '{"text": "cut off\n'
+    assert rejects[0].text == '{"text": "cut off'
 
 
 def test_parquet_and_ids(tmp_path: Path) -> None:

@@ -66,15 +66,18 @@ def test_full_disk_leaves_no_unit(
 ) -> None:
     import pyarrow.parquet as pq
 
-    write_table = pq.write_table
+    class FullDisk(pq.ParquetWriter):
+        def __init__(self, _: Path, *arguments: object, **options: object) -> None:
+            super().__init__(full, *arguments, **options)
+
     full = tmp_path / "full"
     full.symlink_to("/dev/full")  # a link, because pyarrow deletes what it could not write
-    monkeypatch.setattr(pq, "write_table", lambda table, _, **options: write_table(table, full, **options))
-    assert ingest(corpus, tmp_path / "out") == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "ParquetWriter", FullDisk)
+        assert ingest(corpus, tmp_path / "out") == 1
     assert "no space left" in capsys.readouterr().err
     assert unit_files(tmp_path / "out") == []
     assert not (tmp_path / "out" / "_SUCCESS").exists()
-    monkeypatch.undo()
     assert ingest(corpus, tmp_path / "out") == 0
 
 

@@ -108,14 +108,14 @@ def test_a_lost_unit_is_made_again_and_nothing_else(tmp_path: Path, units: Path,
     before = contents(output)
     (output / SUCCESS).unlink()
     (output / "tasks" / "completions" / "00001").unlink()  # killed within unit 1: the ledger is written, the rest not
-    (output / "documents" / "00001.parquet").unlink()
-    (output / "documents" / ".00002.parquet.1.tmp").write_bytes(b"half")
-    (output / "documents" / "00002.parquet").unlink()  # completed, but lost since
-    untouched = (output / "documents" / "00000.parquet").stat().st_mtime_ns
+    (output / "documents" / "00000-000001.parquet").unlink()
+    (output / "documents" / ".00000-000002.parquet.1.tmp").write_bytes(b"half")
+    (output / "documents" / "00000-000002.parquet").unlink()  # completed, but lost since
+    untouched = (output / "documents" / "00000-000000.parquet").stat().st_mtime_ns
     assert refine("chunk", units, tiny_checkpoint, output, *CHUNK) == 0
     assert contents(output) == before
     assert not list(output.glob("*/.*.tmp"))
-    assert (output / "documents" / "00000.parquet").stat().st_mtime_ns == untouched
+    assert (output / "documents" / "00000-000000.parquet").stat().st_mtime_ns == untouched
 
 
 def test_killed_run_ends_with_the_same_bytes(
