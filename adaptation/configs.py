@@ -196,8 +196,6 @@ class ValidateConfig(CommandConfig):
             found.append("give either --checkpoints (an adaptation train artefact) or --checkpoint (one refiner)")
         elif self.checkpoints is not None:
             found += artifact.require(self.checkpoints, "checkpoints", "adaptation train")
-        if self.engine.kind == "server":
-            found.append("engine.kind is server: scores need token ids and probabilities, use local or vllm")
         found += at_least(self.max_new_tokens, 1, "max_new_tokens")
         if self.max_examples is not None:
             found += at_least(self.max_examples, 1, "max_examples")

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adaptation.checkpoints import list_checkpoints
 from adaptation.configs import Task, ValidateConfig, split_file
@@ -16,7 +16,7 @@ from prox import artifact
 from prox.answers import is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
 from prox.dialogue import PromptRenderer, load_dialogue
-from prox.engines import Completion, Engine, load_engine
+from prox.engines import Completion, Engine, Failure, load_engine
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.progress import Progress
@@ -25,8 +25,9 @@ log = logging.getLogger("prox")
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
-BATCHES_AT_ONCE = 8  # enough to sort by length in, few enough to show progress
+EXAMPLES_AT_ONCE = 512  # enough to sort by length in and to fill vLLM's batches, few enough to show progress
 
+Answer = TypeVar("Answer")
 Prediction = dict[str, Any]
 
 
@@ -76,7 +77,7 @@ def score_checkpoint(
         )
     predict = predict_documents if config.task == "document" else predict_chunks
     step = functools.partial(predict, config, engine, checkpoint, limit)
-    predictions = in_slices(step, examples, BATCHES_AT_ONCE * config.engine.batch_size, f"scoring {folder.name}")
+    predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
     lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions]
     artifact.write_atomically(folder / PREDICTIONS, "".join(lines))
     if config.task == "document":
@@ -102,7 +103,7 @@ def predict_documents(
 ) -> list[Prediction]:
     """Keep or drop, from the next-token probabilities, as the refinement stage decides."""
     dialogue = load_dialogue(checkpoint, config.dialogue)
-    probabilities = keep_probability(engine, dialogue, [example.text for example in examples], limit)
+    probabilities = answered(keep_probability(engine, dialogue, [example.text for example in examples], limit))
     return [
         {
             "id": example.id,
@@ -122,7 +123,7 @@ def predict_chunks(
     dialogue = load_dialogue(checkpoint, config.dialogue)
     renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
     prompts = [example.prompt("chunk", renderer) for example in examples]
-    answers = engine.generate([prompt.ids for prompt in prompts], config.max_new_tokens)
+    answers = answered(engine.generate([prompt.ids for prompt in prompts], config.max_new_tokens))
     return [
         {
             "id": example.id,
@@ -136,6 +137,17 @@ def predict_chunks(
         }
         for example, prompt, answer in zip(examples, prompts, answers, strict=True)
     ]
+
+
+def answered(answers: Sequence[Answer | Failure]) -> list[Answer]:
+    """The answers; a request that got none would make the score one of other examples, so it is a ``UserError``."""
+    failures = [answer.reason for answer in answers if isinstance(answer, Failure)]
+    if failures:
+        raise UserError(
+            f"{len(failures)} of {len(answers)} examples got no answer, the first because: {failures[0]}. "
+            "Mend the engine and run the command again"
+        )
+    return [answer for answer in answers if not isinstance(answer, Failure)]
 
 
 def document_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:

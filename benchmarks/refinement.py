@@ -3,6 +3,7 @@
     python -m benchmarks.refinement rules                       # rule filters against plain datatrove
     python -m benchmarks.refinement rules --pages pages.jsonl.gz --documents 2000
     python -m benchmarks.refinement rules-memory                # one worker's memory over 200,000 documents
+    python -m benchmarks.refinement replay-memory               # the same, running stored programs
 
 (As a module: a script of this name would hide the package.)
 
@@ -11,7 +12,8 @@ table shows the median of the turns, in documents for each second of CPU time, s
 The alternative is datatrove by itself: its executor, ParquetReader, the same filters, a ParquetWriter for what is kept
 and one for what each filter drops. Both must keep the same documents with the same texts.
 
-rules-memory: `python -m refinement rules` as its own process, watched from outside.
+rules-memory: `python -m refinement rules` as its own process, watched from outside. replay-memory: the same of
+`python -m refinement replay`, with a ledger of random programs for every chunk, in the paper's calls.
 
 Documents are made of the pages (by default the project pages of the installed packages): page after page, over and
 over, cut to `--lines`, with every twentieth word replaced by one that never occurs again, for new words are what fills
@@ -30,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -38,9 +41,14 @@ from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers import ParquetWriter
 from loguru import logger as datatrove_log
 
+from benchmarks.language import make_programs
+from prox import Guards, ledger
 from prox.artifact import commit, write_snapshot
+from prox.assembly import DocumentGuards
+from prox.chunking import Chunk
+from prox.engines import Completion
 from prox.package_pages import read_package_pages
-from prox.units import DOCUMENT_SCHEMA, iterate_documents, unit_files, unit_name, write_unit
+from prox.units import DOCUMENT_SCHEMA, LEDGER, iterate_documents, read_rows, unit_files, unit_name, write_unit
 from refinement.pipeline import UnitWriter
 from refinement.rule_configs import RuleConfig, RulesConfig
 from refinement.rules import LEDGER_SCHEMA, apply_rules, build_filter
@@ -163,15 +171,12 @@ def resident_megabytes(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def rules_memory(options: argparse.Namespace, folder: Path) -> None:
-    """Prints one worker's memory at every tenth of the documents."""
-    units, output = folder / "units", folder / "output"
-    write_units(units, vary(read_pages(options.pages), options.documents, options.lines, options.seed), options.unit)
-    number = len(unit_files(units))
-    config = REPOSITORY / "configs" / "refinement" / "rules.yaml"
-    arguments = ["--config", str(config), "--documents", str(units), "--output", str(output)]
-    process = subprocess.Popen([sys.executable, "-m", "refinement", "rules", *arguments], cwd=REPOSITORY)
-    print(f"{options.documents} documents in {number} units\n\n| done | resident MB | highest so far |\n|---|---|---|")
+def watch(verb: str, arguments: Sequence[str], output: Path, number: int) -> None:
+    """Runs a verb with one worker over ``number`` units, and prints its memory at every tenth of them."""
+    command = [sys.executable, "-m", "refinement", verb, *arguments, "--output", str(output)]
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, cwd=REPOSITORY)
+    print("| done | resident MB | highest so far |\n|---|---|---|")
     tenth, highest = 1, 0.0
     while process.poll() is None:
         time.sleep(0.2)
@@ -185,11 +190,53 @@ def rules_memory(options: argparse.Namespace, folder: Path) -> None:
             print(f"| {done / number:.0%} | {now:.0f} | {highest:.0f} |", flush=True)
             tenth = done * 10 // number + 1
     if process.wait():
-        raise SystemExit("the rules failed")
+        raise SystemExit(f"refinement {verb} failed")
+    print(f"\n{time.perf_counter() - begin:.0f} s")
     print(json.dumps(json.loads((output / "stats.json").read_text()), indent=1))
 
 
-PARTS = {"rules": rules, "rules-memory": rules_memory}
+def rules_memory(options: argparse.Namespace, folder: Path) -> None:
+    """Memory of the rules."""
+    units = folder / "units"
+    write_units(units, vary(read_pages(options.pages), options.documents, options.lines, options.seed), options.unit)
+    print(f"{options.documents} documents in {len(unit_files(units))} units\n")
+    config = REPOSITORY / "configs" / "refinement" / "rules.yaml"
+    arguments = ["--config", str(config), "--documents", str(units)]
+    watch("rules", arguments, folder / "output", len(unit_files(units)))
+
+
+def write_ledger(units: Path, target: Path, seed: int) -> int:
+    """A chunk step's ledger for a documents artefact, with random programs; returns their number."""
+    number = 0
+    for file in unit_files(units):
+        rows = []
+        for row in read_rows(file):
+            programs = make_programs([row["text"]], seed + number)
+            chunks = [
+                ledger.chunk_row(Chunk(first_line, text), Completion(program, 0, "stop"))
+                for program, text, first_line in programs
+            ]
+            number += len(chunks)
+            result = ledger.replay(row["text"], "calls", chunks, Guards(), DocumentGuards())
+            rows.append(ledger.document_row(row["id"], row["text"], "calls", chunks, result))
+        write_unit(target / LEDGER / file.name, rows, ledger.SCHEMA)
+    guards = {"guards": asdict(Guards()), "document_guards": asdict(DocumentGuards())}
+    write_snapshot(target, "refinement chunk", guards, "benchmark")
+    commit(target, "benchmark", {})
+    return number
+
+
+def replay_memory(options: argparse.Namespace, folder: Path) -> None:
+    """Memory of the execution of stored programs."""
+    units, recorded = folder / "units", folder / "recorded"
+    write_units(units, vary(read_pages(options.pages), options.documents, options.lines, options.seed), options.unit)
+    programs = write_ledger(units, recorded, options.seed)
+    print(f"{options.documents} documents in {len(unit_files(units))} units, {programs} programs\n")
+    arguments = ["--documents", str(units), "--ledger", str(recorded)]
+    watch("replay", arguments, folder / "output", len(unit_files(units)))
+
+
+PARTS = {"rules": rules, "rules-memory": rules_memory, "replay-memory": replay_memory}
 
 
 def main() -> None:
@@ -197,13 +244,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--pages", type=Path, help="JSON lines with a `text` field, .gz or plain")
-    parser.add_argument("--documents", type=int, help="documents made of them (rules: 500, rules-memory: 200000)")
-    parser.add_argument("--lines", type=int, help="most lines of a document, 0: all (rules: 0, rules-memory: 12)")
-    parser.add_argument("--unit", type=int, help="documents a unit (rules: 100, rules-memory: 2000)")
+    parser.add_argument("--documents", type=int, help="documents made of them (rules: 500, memory: 200000)")
+    parser.add_argument("--lines", type=int, help="most lines of a document, 0: all (rules: 0, memory: 12)")
+    parser.add_argument("--unit", type=int, help="documents a unit (rules: 100, memory: 2000)")
     parser.add_argument("--repeats", type=int, default=3, help="turns counted")
     parser.add_argument("--seed", type=int, default=0, help="seed of the documents' variation")
     options = parser.parse_args()
-    memory = options.part == "rules-memory"
+    memory = options.part.endswith("-memory")
     for name, small, large in (("documents", 500, 200_000), ("lines", 0, 12), ("unit", 100, 2_000)):
         if getattr(options, name) is None:
             setattr(options, name, large if memory else small)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prox.chunking import Chunk
+from prox.engines import Failure
 from prox.executor import DEFAULT_GUARDS, Execution, Guards, count_bad_calls, execute
 from prox.program import Program
 from prox.words import count_words
@@ -13,6 +14,7 @@ DocumentVerdict = Literal[
     "unchanged",
     "edited",
     "rejected",  # a document guard took back every chunk's edits
+    "failed",  # the refiner gave no answer to one of its chunks, so none is edited
     "dropped",
 ]
 
@@ -45,8 +47,8 @@ DEFAULT_DOCUMENT_GUARDS = DocumentGuards()
 
 @dataclass(frozen=True)
 class RefinedDocument:
-    """What is left of a document: its text (empty when dropped), the verdict, the guard that decided, the chunks'
-    executions in order.
+    """What is left of a document: its text (empty when dropped), the verdict, the guard (or the failure) that decided,
+    the chunks' executions in order.
     """
 
     text: str
@@ -63,21 +65,20 @@ def join_chunks(executions: Sequence[Execution]) -> str | None:
 
 def refine_document(
     text: str,
-    chunks: Sequence[tuple[Chunk, Program | None]],
+    chunks: Sequence[tuple[Chunk, Program | Failure | None]],
     guards: Guards = DEFAULT_GUARDS,
     document_guards: DocumentGuards = DEFAULT_DOCUMENT_GUARDS,
 ) -> RefinedDocument:
     """Runs the chunks' programs and joins what is left.
 
     ``chunks`` are all of ``text`` in order, as ``split_into_chunks`` gives them; a chunk whose program is None was seen
-    by no refiner and stays as it is. Never raises, whatever the programs.
+    by no refiner and stays as it is; one with a ``Failure`` leaves the whole document as it is. Never raises, whatever
+    the programs.
     """
-    executions = tuple(
-        Execution(chunk.text, "unchanged", "longer_than_window", ())
-        if program is None
-        else execute(program, chunk.text, chunk.first_line, guards)
-        for chunk, program in chunks
-    )
+    executions = tuple(_run(chunk, program, guards) for chunk, program in chunks)
+    failures = [program.reason for _, program in chunks if isinstance(program, Failure)]
+    if failures:
+        return RefinedDocument(text, "failed", failures[0], executions)
     refined = join_chunks(executions)
     if refined == text:
         return RefinedDocument(text, "unchanged", "", executions)
@@ -87,6 +88,12 @@ def refine_document(
     if reason := _reason_to_drop(text, refined, document_guards):
         return RefinedDocument("", "dropped", reason, executions)
     return RefinedDocument(refined or "", "edited", "", executions)
+
+
+def _run(chunk: Chunk, program: Program | Failure | None, guards: Guards) -> Execution:
+    if isinstance(program, Program):
+        return execute(program, chunk.text, chunk.first_line, guards)
+    return Execution(chunk.text, "unchanged", "longer_than_window" if program is None else "failed", ())
 
 
 def _reason_to_drop(before: str, after: str | None, guards: DocumentGuards) -> str:

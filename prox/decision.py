@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prox.dialogue import Dialogue, PromptRenderer
-from prox.engines.base import Engine
+from prox.engines import Engine, Failure
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, render_program
 
@@ -28,7 +28,9 @@ def decision_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], in
     )
 
 
-def keep_probability(engine: Engine, dialogue: Dialogue, texts: Sequence[str], max_prompt_tokens: int) -> list[float]:
+def keep_probability(
+    engine: Engine, dialogue: Dialogue, texts: Sequence[str], max_prompt_tokens: int
+) -> list[float | Failure]:
     """Probability of `keep_doc()` against `drop_doc()` for each document (softmax over the two, 0 to 1).
 
     Documents are cut so that the prompt has at most ``max_prompt_tokens``. Raises ``UserError`` where that, with the
@@ -44,11 +46,11 @@ def keep_probability(engine: Engine, dialogue: Dialogue, texts: Sequence[str], m
     return keep_probability_of_prompts(engine, [prompt.ids for prompt in prompts])
 
 
-def keep_probability_of_prompts(engine: Engine, prompts: Sequence[list[int]]) -> list[float]:
+def keep_probability_of_prompts(engine: Engine, prompts: Sequence[list[int]]) -> list[float | Failure]:
     """The same for prompts that are rendered and encoded already."""
     shared, keep_id, drop_id = decision_tokens(engine.tokenizer)
     answers = engine.choose([prompt + shared for prompt in prompts], [keep_id, drop_id])
-    return [_two_way(keep, drop) for keep, drop in answers]
+    return [answer if isinstance(answer, Failure) else _two_way(*answer) for answer in answers]
 
 
 def answer_tokens(engine: Engine) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from prox import artifact
 from prox.chunking import Chunk, number_lines
 from prox.errors import UserError
+from prox.excerpts import Excerpt, three_parts
 from prox.frame import Frame, Prompt
 from prox.operations import Style
 
@@ -135,6 +136,7 @@ class PromptRenderer:
         opening, closing = self.dialogue.frame()
         before, after = self.dialogue.chunk_before, self.dialogue.chunk_after
         bos = self.dialogue.bos_ids(tokenizer)
+        self._max_tokens = max_tokens
         self._document = Frame(opening, closing, tokenizer, bos, max_tokens)
         self._chunk = Frame(opening + before, after + closing, tokenizer, bos, max_tokens)
         self._document.check()
@@ -144,9 +146,22 @@ class PromptRenderer:
         """Tokens of a chunk's prompt beside those of its numbered lines."""
         return self._chunk.num_tokens
 
-    def documents(self, texts: Sequence[str]) -> list[Prompt]:
-        """Prompts of the document stage; where a document is too long, its end is cut."""
-        return self._document.prompts(texts)
+    def documents(self, texts: Sequence[str], excerpt: Excerpt = "head") -> list[Prompt]:
+        """Prompts of the document stage; where a document is too long, its end is cut, or all but three parts of it."""
+        prompts = self._document.prompts(texts)
+        if excerpt == "head":
+            return prompts
+        return [
+            self._of_three_parts(text) if prompt.cut else prompt for text, prompt in zip(texts, prompts, strict=True)
+        ]
+
+    def _of_three_parts(self, text: str) -> Prompt:
+        room = self._max_tokens - self._document.num_tokens
+        prompt = self._document.prompts([three_parts(text, room, self.tokenizer)])[0]
+        while prompt.cut and room > 3:  # tokens join otherwise between the parts than within each
+            room = max(room - room // 16 - 1, 3)
+            prompt = self._document.prompts([three_parts(text, room, self.tokenizer)])[0]
+        return replace(prompt, cut=True)
 
     def chunk(self, chunk: Chunk) -> Prompt:
         """The prompt of the chunk stage, cut like a document's where the chunk is too long."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from prox.answers import read_program
+from prox.answers import is_cut_off, read_program
 from prox.assembly import DocumentGuards, RefinedDocument, refine_document
 from prox.chunking import Chunk
+from prox.engines import Completion, Failure
 from prox.errors import UserError
 from prox.executor import CallResult, Guards
 from prox.program import SIGNATURES, Fault, Program, Style
@@ -30,8 +31,12 @@ _CHUNK = pa.struct(
         ("first_line", pa.int64()),
         ("num_lines", pa.int64()),
         ("skipped", pa.bool_()),  # longer than the window: no refiner saw it
+        ("failure", pa.string()),  # why the refiner gave no answer
         ("program", pa.string()),  # as generated
-        ("cut_off", pa.bool_()),  # the answer reached max_new_tokens: its last line is not run
+        ("finish_reason", pa.string()),  # stop | length | loop
+        ("cut_off", pa.bool_()),  # the answer ends within a line, which is not run
+        ("prompt_tokens", pa.int64()),  # of the refiner's tokenizer, as read and generated
+        ("answer_tokens", pa.int64()),
         ("verdict", pa.string()),
         ("reason", pa.string()),  # the guard that decided
         ("calls", pa.list_(_CALL)),  # in the order of the program, faults last
@@ -42,8 +47,8 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("source_hash", pa.string()),
         ("refined_hash", pa.string()),  # null when dropped
-        ("verdict", pa.string()),  # unchanged | edited | rejected | dropped
-        ("reason", pa.string()),  # the document guard that decided
+        ("verdict", pa.string()),  # unchanged | edited | rejected | failed | dropped
+        ("reason", pa.string()),  # the document guard that decided, or the failure
         ("style", pa.string()),  # how the programs are written: calls | compact
         ("chunks", pa.list_(_CHUNK)),
     ]
@@ -54,15 +59,26 @@ Row = Mapping[str, Any]
 _NAMES = {signature.operation: signature.names[0] for signature in SIGNATURES}
 
 
-def chunk_row(chunk: Chunk, answer: str | None, cut_off: bool = False) -> dict[str, Any]:
+def chunk_row(chunk: Chunk, answer: Completion | Failure | None, prompt_tokens: int = 0) -> dict[str, Any]:
     """What is recorded of a chunk before its program is run; ``answer`` is None where no refiner was asked."""
+    said = answer if isinstance(answer, Completion) else None
     return {
         "first_line": chunk.first_line,
         "num_lines": chunk.text.count("\n") + 1,
         "skipped": answer is None,
-        "program": answer or "",
-        "cut_off": cut_off,
+        "failure": answer.reason if isinstance(answer, Failure) else None,
+        "program": said.text if said else "",
+        "finish_reason": said and said.finish_reason,
+        "cut_off": said is not None and is_cut_off(said),
+        "prompt_tokens": prompt_tokens,
+        "answer_tokens": said.num_tokens if said else 0,
     }
+
+
+def _program_of(row: Row, style: Style) -> Program | Failure | None:
+    if row["failure"] is not None:
+        return Failure(row["failure"])
+    return None if row["skipped"] else read_program(row["program"], style, row["cut_off"])
 
 
 def replay(
@@ -74,15 +90,14 @@ def replay(
     under the same guards can't differ. Raises ``UserError`` where the chunks don't span the text.
     """
     lines = text.split("\n")
-    programs: list[tuple[Chunk, Program | None]] = []
+    programs: list[tuple[Chunk, Program | Failure | None]] = []
     position = 0
     for row in chunks:
         end = position + row["num_lines"]
         if row["first_line"] != position or end > len(lines):
             break
         chunk = Chunk(position, "\n".join(lines[position:end]), row["skipped"])
-        program = None if row["skipped"] else read_program(row["program"], style, row["cut_off"])
-        programs.append((chunk, program))
+        programs.append((chunk, _program_of(row, style)))
         position = end
     if position != len(lines):
         raise UserError(
@@ -126,13 +141,16 @@ def count_rows(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     for row in rows:
         counts["documents"][row["verdict"]] += 1
-        counts["guards"][f"document: {row['reason']}"] += bool(row["reason"])
+        if row["reason"] and row["verdict"] != "failed":  # a failure's reason is no guard's name
+            counts["guards"][f"document: {row['reason']}"] += 1
         for chunk in row["chunks"]:
             counts["chunks"][chunk["verdict"]] += 1
-            counts["guards"][chunk["reason"]] += bool(chunk["reason"])
+            counts["guards"][chunk["reason"]] += bool(chunk["reason"]) and chunk["failure"] is None
             counts["statuses"].update(call["status"] for call in chunk["calls"])
             counts["calls"].update(call["call"] for call in chunk["calls"] if call["status"] != "fault")
             counts["programs"].update(flag for flag in ("skipped", "cut_off") if chunk[flag])
+            counts["programs"]["failed"] += chunk["failure"] is not None
+            counts["programs"]["loop"] += chunk["finish_reason"] == "loop"
             # Neither a call nor a fault, for example nothing but line breaks: not the same as keep_chunk().
-            counts["programs"]["empty"] += not chunk["calls"] and not chunk["skipped"]
+            counts["programs"]["empty"] += not chunk["calls"] and chunk["finish_reason"] is not None
     return {name: dict(+counter) for name, counter in counts.items()}

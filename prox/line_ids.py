@@ -26,7 +26,7 @@ BATCH_CHARACTERS = 4_000_000
 """Characters of documents joined at a time: the more, the fewer words to look up; takes about 30 bytes for each."""
 
 _BEFORE_A_SPACE = re.compile(r"(?<=[^\s\x01-\x06]|\n) ")
-"""Where white space that begins with a space can be cut off from the word before it, or the line from the one before."""
+"""Where white space that begins with a space can be cut off from the word, or a line from the line, before it."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ schema whatever the source's fields are). datatrove's ParquetReader and Hugging 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ DOCUMENT_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("metad
 DROPPED_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("reason", pa.string()))
 
 
+GROUP_ROWS = 1_000
+GROUP_CHARACTERS = 32_000_000
+"""A row group ends at the first of these: what a unit being written holds in memory."""
+
+
 def unit_name(number: int) -> str:
     """File name of a unit: ``00007.parquet``."""
     return f"{number:05d}.parquet"
@@ -35,20 +40,60 @@ def unit_files(artifact: Path, kind: str = DOCUMENTS) -> list[Path]:
     return sorted((artifact / kind).glob("*.parquet"))
 
 
-def write_unit(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Writes one unit (zstd Parquet) aside and renames it; returns the number of rows.
+class UnitFile:
+    """A unit being written: rows go to a file aside, group by group, which ``commit`` renames (zstd Parquet).
 
-    The same rows give the same bytes. An error, a full disk included, leaves no file at ``path``.
+    The same rows give the same bytes. Use as a context: left without ``commit``, a full disk included, no file stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    try:
-        pq.write_table(table, aside, compression="zstd")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return table.num_rows
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema = path, schema
+        self.num_rows = 0
+        self._aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._rows: list[Mapping[str, Any]] = []
+        self._characters = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self._aside, schema, compression="zstd")
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; whole groups of rows are written at once."""
+        self._rows.append(row)
+        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(self._rows) >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
+        self.num_rows += len(self._rows)
+        self._rows, self._characters = [], 0
+
+    def commit(self) -> None:
+        """Ends the file and puts it in its place."""
+        if self._rows or not self.num_rows:
+            self._flush()
+        self._writer.close()
+        os.replace(self._aside, self.path)
+
+    def __enter__(self) -> "UnitFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._writer.close()
+        except (OSError, pa.ArrowException):
+            if kind is None:
+                raise
+        finally:
+            self._aside.unlink(missing_ok=True)
+
+
+def write_unit(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Writes one unit from its rows; returns their number."""
+    with UnitFile(path, schema) as file:
+        for row in rows:
+            file.add(row)
+        file.commit()
+        return file.num_rows
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

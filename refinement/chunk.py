@@ -1,29 +1,32 @@
 """Chunk stage: the refiner writes a program for each chunk, the programs are run, the chunks joined again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.batching import batched
 
 from prox import ledger
-from prox.answers import is_cut_off
 from prox.artifact import write_json
 from prox.assembly import DocumentGuards
+from prox.chunking import Chunk
 from prox.dialogue import Prompt, PromptRenderer
+from prox.engines import Failure
 from prox.errors import UserError
 from prox.executor import Guards
+from prox.grammar import program_grammar
 from prox.program import Style
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.configs import ChunkConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner, log_once
+from refinement.refiner import FailureLimit, Refiner, load_refiner, log_once, rendered
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = ledger.SCHEMA
+Prompts = list[tuple[Chunk, Prompt | None]]
+"""A document's chunks; those without a prompt are skipped."""
 # A shorter window would cut pages into single lines.
 SMALLEST_LOWERED_WINDOW = 32
 
@@ -74,36 +77,48 @@ class ChunkStep(PipelineStep):
         refiner = load_refiner(self.config)
         refiner.dialogue.save(self.config.output)
         limits = fit_limits(self.config, refiner)
-        renderer = PromptRenderer(refiner.dialogue, refiner.tokenizer, limits.prompt)
+        renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
         guards = (self.config.guards, self.config.document_guards)
-        for batch in batched(data, self.config.documents_per_batch):
-            documents = list(batch)
-            for document, chunks in zip(documents, self._ask(documents, refiner, renderer, limits), strict=True):
-                if finish_document(document, refiner.dialogue.style, chunks, guards, self.writer):
+        failures = FailureLimit("refinement chunk", self.config.max_failed_share)
+
+        def render(documents: Sequence[Document]) -> list[Prompts]:
+            return renderer.chunks([document.text for document in documents], limits.window)
+
+        for documents, prompts in rendered(data, self.config.documents_per_batch, render):
+            for document, rows in zip(documents, self._ask(documents, prompts, refiner, limits), strict=True):
+                failures.add(next((row["failure"] for row in rows if row["failure"] is not None), None))
+                if finish_document(document, refiner.dialogue.style, rows, guards, self.writer):
                     yield document
+            failures.check()
 
     def _ask(
-        self, documents: list[Document], refiner: Refiner, renderer: PromptRenderer, limits: Limits
-    ) -> list[list[dict[str, Any]]]:
+        self, documents: Sequence[Document], prompts: Sequence[Prompts | Failure], refiner: Refiner, limits: Limits
+    ) -> Iterator[list[ledger.Row]]:
         """The ledger's chunks of each document, with the answers; all prompts go to the engine in one call."""
-        chunks = renderer.chunks([document.text for document in documents], limits.window)
-        prompts = [prompt.ids for of_document in chunks for _, prompt in of_document if not is_unseen(prompt)]
-        answers = iter(refiner.engine.generate(prompts, limits.max_new_tokens) if prompts else [])
-        rows = []
+        # A document that could not be rendered is one chunk.
+        chunks = [
+            [(Chunk(0, document.text), found)] if isinstance(found, Failure) else found
+            for document, found in zip(documents, prompts, strict=True)
+        ]
+        asked = [prompt.ids for of_document in chunks for _, prompt in of_document if is_asked(prompt)]
+        grammar = None
+        if self.config.constrained:
+            grammar = program_grammar("chunk", refiner.dialogue.style, self.config.max_calls)
+        answers = iter(refiner.engine.generate(asked, limits.max_new_tokens, grammar=grammar) if asked else [])
         for of_document in chunks:
-            rows.append([])
-            for chunk, prompt in of_document:
-                answer = None if is_unseen(prompt) else next(answers)
-                cut_off = answer is not None and is_cut_off(answer)
-                rows[-1].append(ledger.chunk_row(chunk, answer and answer.text, cut_off))
-        return rows
+            yield [
+                ledger.chunk_row(chunk, next(answers), len(prompt.ids))
+                if is_asked(prompt)
+                else ledger.chunk_row(chunk, prompt if isinstance(prompt, Failure) else None)
+                for chunk, prompt in of_document
+            ]
 
 
-def is_unseen(prompt: Prompt | None) -> bool:
-    """True for a chunk that no refiner is asked about: a line longer than the window, or lines that the prompt cuts
+def is_asked(prompt: Prompt | Failure | None) -> bool:
+    """False for a chunk that no refiner is asked about: a line longer than the window, or lines that the prompt cuts
     (tokens may join otherwise there than where they were counted). No program may touch what it was not written for.
     """
-    return prompt is None or prompt.cut
+    return isinstance(prompt, Prompt) and not prompt.cut
 
 
 def finish_document(
@@ -128,8 +143,10 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
     rows = (row for file in unit_files(output, LEDGER) for row in read_rows(file))
     found = ledger.count_rows(rows)
     write_json(output / "stats.json", counts | {"ledger": found})
+    verdicts = found["documents"]
     summary = {key: counts[key] for key in ("documents", "kept", "dropped")}
-    return summary | {"edited": found["documents"].get("edited", 0), "chunks": sum(found["chunks"].values())}
+    summary |= {key: verdicts.get(key, 0) for key in ("edited", "failed")}
+    return summary | {"chunks": sum(found["chunks"].values())}
 
 
 def refine_chunks(config: ChunkConfig) -> dict[str, Any]:

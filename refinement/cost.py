@@ -20,8 +20,9 @@ NOTES = {
     "flops_of_one_pass": "Equation 9: 6 N tokens of the arm",
     "tokens_of_the_same_flops": "tokens that Equation 9 lets the model train on for the arm's refining flops",
     "parameters_without_embedding": "N: all parameters but one embedding matrix, as in Table 8",
-    "tokens": "of the tokenizer of these statistics; tokens_read is no more of a document than max_prompt_tokens; the "
-    "prompts' frames and line numbers are left out; the end of an answer counts as a token",
+    "tokens": "tokens_in are those of the texts, by the tokenizer of these statistics; tokens_read and "
+    "tokens_generated are the refiner's own: whole prompts with their frames and line numbers, and answers with their "
+    "ends; where a server does not say how many it generated, they count as none",
     "seconds": "wall time of the run that finished the step, loading the model included; no rates of a resumed run, "
     "whose earlier part is not in it",
 }
@@ -72,7 +73,7 @@ def stage_cost(
     seconds = run.get("seconds")
     documents = sum(size.get("documents", 0) for size in (counts["kept"], *counts["dropped"].values()))
     rated = seconds and not run["resumed"]
-    read, generated = counts.get("read", tokens_in), counts["ledger"]["generated"]
+    read, generated = counts["ledger"]["read"], counts["ledger"]["generated"]
     n = parameters and parameters.without_embedding
     return {
         "step": step.name,

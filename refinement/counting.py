@@ -94,20 +94,14 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def count_documents(step: Step, unit: str, sizer: Sizer) -> Counts:
-    """Sizes of what a step kept and, by reason, of what it dropped; lengths of what it kept.
-
-    ``read`` is what a document stage's refiner read of the texts' tokens: of each at most ``max_prompt_tokens``.
-    """
+    """Sizes of what a step kept and, by reason, of what it dropped; lengths of what it kept."""
     kept: Counter[str] = Counter()
     dropped: dict[str, Counter[str]] = {}
     lengths: dict[str, Counter[str]] = {"tokens": Counter(), "words": Counter()}
-    read = 0
-    longest = step.asked().record.get("config", {}).get("max_prompt_tokens")
     for kind in (DOCUMENTS, DROPPED):
         path = step.folder / kind / unit
         for batch in _batches(read_rows(path) if path.is_file() else ()):
             sizes = sizer.sizes([row["text"] or "" for row in batch])
-            read += sum(min(tokens, longest) for tokens, _, _ in sizes) if longest else 0
             for row, size in zip(batch, sizes, strict=True):
                 if kind == DOCUMENTS:
                     kept.update(dict(zip(SIZE, (1, *size), strict=True)))
@@ -118,7 +112,7 @@ def count_documents(step: Step, unit: str, sizer: Sizer) -> Counts:
                     dropped.setdefault(reason, Counter()).update(dict(zip(SIZE, (1, *size), strict=True)))
     counts: Counts = {"kept": dict(kept), "dropped": {reason: dict(size) for reason, size in dropped.items()}}
     counts["lengths"] = {name: dict(bins) for name, bins in lengths.items()}
-    return counts | ({"read": read} if longest else {})
+    return counts
 
 
 def _reason(step: Step, reason: str | None) -> str:
@@ -149,7 +143,7 @@ class CountUnit(PipelineStep):
             if path.is_file():
                 source = folders[step.source] / DOCUMENTS / unit if step.source else None
                 frequent = {name: Frequent(self.config.capacity) for name in ledger_counts.FREQUENT}
-                counts["ledger"] = ledger_counts.count_ledger(path, source, sizer.tokens, frequent)
+                counts["ledger"] = ledger_counts.count_ledger(path, source, frequent)
             items = {name: one.to_json() for name, one in frequent.items() if one.total}
             found[step.name] = {"counts": counts, "frequent": items}
         write_counts(self.path(rank), found)
@@ -166,8 +160,8 @@ class CountUnit(PipelineStep):
 
 
 @functools.lru_cache(1)
-def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    return load_tokenizer(str(folder))
+def _tokenizer(name: str) -> "PreTrainedTokenizerBase":
+    return load_tokenizer(name)
 
 
 def write_counts(path: Path, counts: dict[str, Counts]) -> None:

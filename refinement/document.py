@@ -1,6 +1,8 @@
 """Document stage: each document is kept or dropped by the refiner's document program."""
 
+import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.batching import batched
 
+from prox import ledger
 from prox.artifact import write_json
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, answer_tokens, keep_probability_of_prompts
-from prox.dialogue import PromptRenderer
+from prox.dialogue import Prompt, PromptRenderer
+from prox.engines import Completion, Failure
+from prox.grammar import program_grammar
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner, log_once
+from refinement.refiner import FailureLimit, Refiner, load_refiner, log_once, rendered
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = pa.schema(
@@ -29,7 +33,10 @@ LEDGER_SCHEMA = pa.schema(
         ("program", pa.string()),  # as generated; with logits the program that was chosen
         ("decision", pa.string()),  # keep | drop
         ("readable", pa.bool_()),  # false: no program of the document stage, so the document is kept
-        ("truncated", pa.bool_()),  # the refiner saw only the document's beginning
+        ("truncated", pa.bool_()),  # the refiner saw only a part of the document
+        ("failure", pa.string()),  # why the refiner gave no answer; the document is kept
+        ("prompt_tokens", pa.int64()),  # of the refiner's tokenizer, as read and generated
+        ("answer_tokens", pa.int64()),
     ]
 )
 
@@ -42,6 +49,9 @@ class Answer:
     keep: bool
     readable: bool = True
     p_keep: float | None = None
+    failure: str | None = None
+    tokens: int = 0
+    """Tokens generated."""
 
 
 def read_answer(program: str) -> Answer:
@@ -59,6 +69,12 @@ def by_probability(p_keep: float, threshold: float) -> Answer:
     return Answer(KEEP_ANSWER if keep else DROP_ANSWER, keep, p_keep=p_keep)
 
 
+def recorded_answer(row: ledger.Row) -> Answer:
+    """The answer that a ledger row holds."""
+    keep = row["decision"] == "keep"
+    return Answer(row["program"], keep, row["readable"], row["p_keep"], row["failure"], row["answer_tokens"])
+
+
 class DocumentStep(PipelineStep):
     """Asks the refiner about the documents of one unit."""
 
@@ -72,9 +88,19 @@ class DocumentStep(PipelineStep):
         """Yields the documents to keep."""
         refiner = load_refiner(self.config)
         refiner.dialogue.save(self.config.output)
-        renderer = PromptRenderer(refiner.dialogue, refiner.tokenizer, self._prompt_limit(refiner))
-        for documents in batched(data, self.config.documents_per_batch):
-            yield from self._decide(list(documents), refiner, renderer)
+        renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, self._prompt_limit(refiner))
+        failures = FailureLimit("refinement document", self.config.max_failed_share)
+
+        def render(documents: Sequence[Document]) -> list[Prompt]:
+            return renderer.documents([document.text for document in documents], self.config.excerpt)
+
+        for documents, prompts in rendered(data, self.config.documents_per_batch, render):
+            answers = self._ask(prompts, refiner)
+            for document, prompt, answer in zip(documents, prompts, answers, strict=True):
+                failures.add(answer.failure)
+                if finish_document(document, source_row(document, prompt), answer, self.writer):
+                    yield document
+            failures.check()
 
     def _prompt_limit(self, refiner: Refiner) -> int:
         """Longest prompt, in tokens, that leaves the answer room in the refiner's context."""
@@ -89,25 +115,42 @@ class DocumentStep(PipelineStep):
             )
         return longest
 
-    def _decide(self, documents: list[Document], refiner: Refiner, renderer: PromptRenderer) -> DocumentsPipeline:
-        prompts = renderer.documents([document.text for document in documents])
-        ids = [prompt.ids for prompt in prompts]
+    def _ask(self, prompts: Sequence[Prompt | Failure], refiner: Refiner) -> list[Answer]:
+        """An answer to each prompt; all go to the engine in one call."""
+        asked = [prompt.ids for prompt in prompts if isinstance(prompt, Prompt)]
         if self.config.decision == "logits":
-            probabilities = keep_probability_of_prompts(refiner.engine, ids)
-            answers = [by_probability(p_keep, self.config.threshold) for p_keep in probabilities]
+            found = keep_probability_of_prompts(refiner.engine, asked)
         else:
-            completions = refiner.engine.generate(ids, self.config.max_new_tokens)
-            answers = [read_answer(completion.text) for completion in completions]
-        for document, prompt, answer in zip(documents, prompts, answers, strict=True):
-            row = {"id": document.id, "source_hash": source_hash(document.text), "truncated": prompt.cut}
-            if finish_document(document, row, answer, self.writer):
-                yield document
+            grammar = program_grammar("document") if self.config.constrained else None
+            found = refiner.engine.generate(asked, self.config.max_new_tokens, grammar=grammar)
+        answers = iter(found)
+        return [self._read(next(answers) if isinstance(prompt, Prompt) else prompt) for prompt in prompts]
+
+    def _read(self, said: float | Completion | Failure) -> Answer:
+        if isinstance(said, Failure):
+            return Answer("", keep=True, failure=said.reason)
+        if isinstance(said, Completion):
+            return dataclasses.replace(read_answer(said.text), tokens=said.num_tokens)
+        return by_probability(said, self.config.threshold)
+
+
+def source_row(document: Document, prompt: Prompt | Failure) -> dict[str, Any]:
+    """What the ledger says of a document and its prompt."""
+    seen = prompt if isinstance(prompt, Prompt) else Prompt("", [])
+    row = {"id": document.id, "source_hash": source_hash(document.text), "truncated": seen.cut}
+    return row | {"prompt_tokens": len(seen.ids)}
 
 
 def finish_document(document: Document, row: dict[str, Any], answer: Answer, writer: UnitWriter) -> bool:
     """Records a document, ``row`` with the answer, and drops it where the answer says so; False when it is dropped."""
-    decision = "keep" if answer.keep else "drop"
-    said = {"p_keep": answer.p_keep, "program": answer.program, "decision": decision, "readable": answer.readable}
+    said = {
+        "p_keep": answer.p_keep,
+        "program": answer.program,
+        "decision": "keep" if answer.keep else "drop",
+        "readable": answer.readable,
+        "failure": answer.failure,
+        "answer_tokens": answer.tokens,
+    }
     writer.record({**row, **said})
     if not answer.keep:
         writer.drop(document, "drop_doc")
@@ -116,11 +159,12 @@ def finish_document(document: Document, row: dict[str, Any], answer: Answer, wri
 
 def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
     """Writes ``stats.json`` of a document ledger's artefact; returns the summary."""
-    flags: Counter[str] = Counter(unreadable=0, truncated=0)
+    flags: Counter[str] = Counter(unreadable=0, truncated=0, failed=0)
     for file in unit_files(output, LEDGER):
-        columns = pq.read_table(file, columns=["readable", "truncated"])
+        columns = pq.read_table(file, columns=["readable", "truncated", "failure"])
         flags["unreadable"] += columns["readable"].to_pylist().count(False)
         flags["truncated"] += columns["truncated"].to_pylist().count(True)
+        flags["failed"] += len(columns) - columns["failure"].null_count
     write_json(output / "stats.json", counts | flags)
     return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags
 

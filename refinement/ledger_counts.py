@@ -1,8 +1,8 @@
-"""What a ledger says of one unit: decisions, calls and their fate, tokens generated, lines and strings taken out."""
+"""What a ledger says of one unit: decisions, calls and their fate, tokens read and generated, what was taken out."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +22,32 @@ DONE = ("applied", "clipped")
 LONGEST_ITEM = 300
 
 Counts = dict[str, Any]
-CountTokens = Callable[[Sequence[str]], list[int]]
 
 
-def count_ledger(
-    path: Path, source: Path | None, count_tokens: CountTokens, frequent: Mapping[str, Frequent]
-) -> Counts:
+def count_ledger(path: Path, source: Path | None, frequent: Mapping[str, Frequent]) -> Counts:
     """Counts of one ledger unit, chunk or document stage; empty for a ledger of another kind.
 
     ``source`` is the unit the step read; without it removed lines stay uncounted, for the ledger holds no text.
-    Generated tokens are counted with ``count_tokens`` from the programs, and one for the end of each that has one.
+    ``read`` and ``generated`` are tokens of the refiner's own tokenizer: prompts, and answers with their ends.
     Raises ``UserError`` where ledger and source don't belong together.
     """
     columns = pq.read_schema(path).names
     if "chunks" in columns:
-        return _Chunks(frequent).count(path, source, count_tokens)
-    return _count_documents(path, count_tokens) if "decision" in columns else {}
+        return _Chunks(frequent).count(path, source)
+    return _count_documents(path) if "decision" in columns else {}
 
 
-def _count_documents(path: Path, count_tokens: CountTokens) -> Counts:
+def _count_documents(path: Path) -> Counts:
     decisions: Counter[str] = Counter()
     flags: Counter[str] = Counter()
-    programs: Counter[str] = Counter()
+    tokens: Counter[str] = Counter(read=0, generated=0)
     for row in read_rows(path):
         decisions[row["decision"]] += 1
         flags["unreadable"] += not row["readable"]
         flags["truncated"] += row["truncated"]
-        if row["p_keep"] is None:  # with logits nothing is generated
-            programs[row["program"]] += 1
-    return {
-        "documents": dict(decisions),
-        "programs": dict(flags),
-        "generated": _generated(programs, count_tokens) + programs.total(),
-    }
-
-
-def _generated(programs: Counter[str], count_tokens: CountTokens) -> int:
-    texts = list(programs)
-    return sum(tokens * programs[text] for text, tokens in zip(texts, count_tokens(texts), strict=True))
+        flags["failed"] += row["failure"] is not None
+        tokens.update(read=row["prompt_tokens"], generated=row["answer_tokens"])
+    return {"documents": dict(decisions), "programs": dict(flags), **tokens}
 
 
 class _Chunks:
@@ -69,15 +57,14 @@ class _Chunks:
         self.frequent = frequent
         self.calls: dict[str, Counter[str]] = {}
         self.edits: Counter[str] = Counter()
-        self.programs: Counter[str] = Counter()
-        self.ends = 0
+        self.tokens: Counter[str] = Counter(read=0, generated=0)
 
-    def count(self, path: Path, source: Path | None, count_tokens: CountTokens) -> Counts:
+    def count(self, path: Path, source: Path | None) -> Counts:
         counts: Counts = ledger.count_rows(self._watch(path, source))
         return counts | {
             "calls_by_status": {name: dict(statuses) for name, statuses in self.calls.items()},
             "edits": dict(self.edits),
-            "generated": _generated(self.programs, count_tokens) + self.ends,
+            **self.tokens,
         }
 
     def _watch(self, path: Path, source: Path | None) -> Iterator[ledger.Row]:
@@ -104,10 +91,9 @@ class _Chunks:
                 self.calls.setdefault(name, Counter())[call["status"]] += 1
                 if is_fault:
                     self.frequent["unreadable_calls"].add(_short(call["call"]), 1, row["id"])
-            if chunk["skipped"]:
+            if chunk["finish_reason"] is None:  # no answer
                 continue
-            self.programs[chunk["program"]] += 1
-            self.ends += not chunk["cut_off"]
+            self.tokens.update(read=chunk["prompt_tokens"], generated=chunk["answer_tokens"])
             if row["verdict"] in ("edited", "dropped") and chunk["verdict"] in ("edited", "removed"):
                 removed.update(self._removed(row, chunk))
         if not removed:

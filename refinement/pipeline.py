@@ -1,5 +1,7 @@
 """The two ends of every refining pipeline: ``ReadUnit -> step(s) -> UnitWriter``, datatrove steps for one unit."""
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from prox.units import (
     DROPPED,
     DROPPED_SCHEMA,
     LEDGER,
+    UnitFile,
     document_row,
     read_documents,
     unit_files,
-    write_unit,
 )
 
 
@@ -50,16 +52,16 @@ class UnitWriter(PipelineStep):
     def __init__(self, source: Path, output: Path, ledger_schema: pa.Schema) -> None:
         super().__init__()
         self.source, self.output, self.ledger_schema = source, output, ledger_schema
-        self._dropped: list[dict[str, Any]] = []
-        self._ledger: list[dict[str, Any]] = []
+        self._files: dict[str, UnitFile] = {}
 
     def drop(self, document: Document, reason: str) -> None:
         """Keeps a dropped document aside."""
-        self._dropped.append(document_row(document) | {"reason": reason})
+        self._files[DROPPED].add(document_row(document) | {"reason": reason})
+        self.stat_update(StatHints.dropped)
 
-    def record(self, row: dict[str, Any]) -> None:
+    def record(self, row: Mapping[str, Any]) -> None:
         """Adds a row to the ledger."""
-        self._ledger.append(row)
+        self._files[LEDGER].add(row)
 
     def __enter__(self) -> "UnitWriter":
         return self
@@ -77,16 +79,15 @@ class UnitWriter(PipelineStep):
         return {kind: self.output / kind / name for kind in (DROPPED, LEDGER, DOCUMENTS)}
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        """Yields nothing."""
-        kept = [document_row(document) for document in data]  # running dry, the earlier steps fill the other two
-        rows = {
-            DROPPED: (self._dropped, DROPPED_SCHEMA),
-            LEDGER: (self._ledger, self.ledger_schema),
-            DOCUMENTS: (kept, DOCUMENT_SCHEMA),
-        }
-        for kind, path in self.files(rank).items():
-            write_unit(path, *rows[kind])
-        self.stat_update(StatHints.forwarded, value=len(kept))
-        self.stat_update(StatHints.dropped, value=len(self._dropped))
-        self._dropped, self._ledger = [], []
+        """Yields nothing. The earlier steps fill the other two files while this one draws documents from them."""
+        schemas = {DROPPED: DROPPED_SCHEMA, LEDGER: self.ledger_schema, DOCUMENTS: DOCUMENT_SCHEMA}
+        with ExitStack() as stack:
+            paths = self.files(rank)
+            self._files = {kind: stack.enter_context(UnitFile(path, schemas[kind])) for kind, path in paths.items()}
+            for document in data:
+                self._files[DOCUMENTS].add(document_row(document))
+                self.stat_update(StatHints.forwarded)
+            for file in self._files.values():
+                file.commit()
+        self._files = {}
         yield from ()

@@ -15,7 +15,7 @@ from prox.units import LEDGER, read_rows, source_hash, unit_files
 from refinement import chunk as chunk_stage
 from refinement import document as document_stage
 from refinement.configs import ReplayConfig
-from refinement.document import Answer, by_probability
+from refinement.document import by_probability, recorded_answer
 from refinement.pipeline import UnitWriter
 from refinement.tasks import run_units
 
@@ -49,7 +49,7 @@ class ReplayStep(PipelineStep):
         threshold = self.config.threshold
         for document, row in pairs:
             if threshold is None or row["p_keep"] is None:
-                answer = Answer(row["program"], row["decision"] == "keep", row["readable"], row["p_keep"])
+                answer = recorded_answer(row)
             else:
                 answer = by_probability(row["p_keep"], threshold)
             if document_stage.finish_document(document, row, answer, self.writer):

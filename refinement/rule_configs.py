@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from prox.artifact import recorded, require
+from prox.artifact import recorded, require, require_model
 from prox.command import VOLATILE_FIELDS
 from refinement.configs import ReplayConfig, UnitsConfig
 
@@ -47,11 +47,7 @@ class ClassifierConfig:
 
     def problems(self) -> list[str]:
         """Reasons why it can't be used, as far as they show before it is loaded."""
-        found = []
-        if Path(self.model).exists():
-            found += require(Path(self.model), "classifier.model", "the step that makes the classifier")
-        elif not self.model or self.model.startswith((".", "/", "~")) or self.model.count("/") > 1:
-            found.append(f"--classifier.model {self.model!r} does not exist: correct the path, or give a hub name")
+        found = require_model(self.model, "classifier.model", "the step that makes the classifier")
         if self.label and (self.rounded or not 0.0 <= self.threshold <= 1.0):
             found.append(
                 f"--classifier.label {self.label} makes the score a probability: set --classifier.rounded false and a "
@@ -142,8 +138,8 @@ class SelectConfig(UnitsConfig):
                 found.append(f"--ledger {self.ledger} was made by `python -m {command}`: give a `refinement document`")
         if self.keep_share is None or not 0.0 <= self.keep_share <= 1.0:
             found.append(f"--keep_share {self.keep_share}: must lie between 0 and 1")
-        if self.share_of == "tokens" and not self.tokenizer:
-            found.append("--tokenizer is not set: --share_of tokens needs a folder or a hub name")
+        if self.share_of == "tokens":
+            found += require_model(self.tokenizer, "tokenizer", "`python -m pretraining tokenizer`")
         return found
 
     def replay_config(self) -> ReplayConfig:

@@ -146,8 +146,7 @@ class SelectStep(ReplayStep):
     def _decide(self, pairs: Iterator[tuple[Document, ledger.Row]]) -> DocumentsPipeline:
         for document, row in pairs:
             if row["p_keep"] is None:
-                answer = document_stage.Answer(row["program"], row["decision"] == "keep", row["readable"])
-                if document_stage.finish_document(document, row, answer, self.writer):
+                if document_stage.finish_document(document, row, document_stage.recorded_answer(row), self.writer):
                     yield document
                 continue
             keep = self.cut.keeps(row["p_keep"], draw(self.seed, row["id"]))

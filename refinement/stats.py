@@ -35,7 +35,7 @@ def measure(config: StatsConfig) -> dict[str, Any]:
     file holds times) and ``cards/<arm>/README.md``.
     """
     steps, last = trace(config.arms)
-    tokenizer = describe_tokenizer(config.tokenizer, load_tokenizer(str(config.tokenizer)))
+    tokenizer = describe_tokenizer(config.tokenizer, load_tokenizer(config.tokenizer))
     counts, frequent = count_units(config, steps)
     rows = [describe_step(step, counts) for step in steps]
     by_name = {row["name"]: row for row in rows}
@@ -55,11 +55,11 @@ def measure(config: StatsConfig) -> dict[str, Any]:
     return {arm: f"{shares[arm]['tokens']:.1%} of tokens" for arm in arms}
 
 
-def describe_tokenizer(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+def describe_tokenizer(name: str, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
     """What identifies the tokenizer, wherever it lies."""
     content = tokenizer.backend_tokenizer.to_str()
     mark = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return {"name": folder.name, "vocabulary": len(tokenizer), "sha256": mark}
+    return {"name": Path(name).name if Path(name).exists() else name, "vocabulary": len(tokenizer), "sha256": mark}
 
 
 def unit_names(steps: Sequence[Step]) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prox.artifact import require
+from prox.artifact import require, require_model
 from prox.command import CommandConfig
 
 
@@ -15,8 +15,8 @@ class StatsConfig(CommandConfig):
     arms: dict[str, Path] = field(default_factory=dict)
     """Documents artefact of each arm, by the arm's name; shares are taken of `raw`, else of the first arm. What an arm
     was made from is found by what it records, and counted too."""
-    tokenizer: Path | None = None
-    """Folder of the tokenizer that counts tokens."""
+    tokenizer: str = ""
+    """Folder or hub name of the tokenizer that counts tokens."""
     workers: int = 1
     """Units counted at once, each in its own process."""
     top: int = 50
@@ -41,10 +41,11 @@ class StatsConfig(CommandConfig):
         for name, number in self.trained_models.items():
             if number < 1:
                 found.append(f"--trained_models.{name} {number}: must be at least 1 (parameters without embedding)")
-        return found + require(self.tokenizer, "tokenizer", "`python -m pretraining tokenizer`")
+        return found + require_model(self.tokenizer, "tokenizer", "`python -m pretraining tokenizer`")
 
     def inputs(self) -> list[Path]:
-        return [*self.arms.values(), *([self.tokenizer] if self.tokenizer else [])]
+        folder = Path(self.tokenizer)
+        return [*self.arms.values(), *([folder] if self.tokenizer and folder.exists() else [])]
 
     def plan(self) -> dict[str, Any]:
         from refinement.provenance import trace

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Refines your own files: scripts/run_refine.sh --input PATH --output DIR [options]
+# Refines your own files: scripts/run_refine.sh --input PATH --output DIR [options] [-- more]
 #
 #   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst), WARC/WET, text files
 #   --output DIR               where everything goes; the refined corpus is DIR/chunk/documents/*.parquet
@@ -7,8 +7,12 @@
 #   --text_column NAME         column or key that holds the text (default: text)
 #   --document_refiner MODEL   folder or hub name of the document refiner
 #   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default for both: the quickstart's)
-#   --engine local|vllm        what runs the refiners (default: local)
-#   --workers N                processes that refine units side by side (default: 1)
+#   --engine local|vllm|server what runs the refiners (default: local)
+#   --document_url URL         server of the document refiner, up to and including /v1 (engine server)
+#   --chunk_url URL            server of the chunk refiner (engine server)
+#   --executor local|ray|slurm where units are refined (default: local, on this machine)
+#   --workers N                units refined at once; each has a process and a refiner of its own (executor local; 1)
+#   -- more                    further options of both refining steps, as `--executor.slurm.partition gpu`
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -18,13 +22,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
 
-INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ENGINE=local WORKERS=1
+INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ENGINE=local DOCUMENT_URL="" CHUNK_URL="" EXECUTOR=local WORKERS=1
 QUICKSTART=$ROOT/runs/quickstart/adaptation
 DOCUMENT_REFINER="" CHUNK_REFINER=""
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
-        --input | --output | --format | --document_refiner | --chunk_refiner | --text_column | --engine | --workers)
+        --) shift; break ;;
+        --input | --output | --format | --document_refiner | --chunk_refiner | --text_column | --engine | \
+            --document_url | --chunk_url | --executor | --workers)
             [ $# -ge 2 ] || fail "$1 needs a value"
             declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
             shift 2
@@ -64,8 +70,12 @@ start_recipe refine
 
 step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
     --corpus.limit -1 --output "$RUN/ingest"
+HOW=(--engine.kind "$ENGINE" --executor.kind "$EXECUTOR" --workers "$WORKERS" "$@")
 step refinement document --documents "$RUN/ingest" --refiner.checkpoint "$DOCUMENT_REFINER" \
-    --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/document"
+    --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" --output "$RUN/document"
 step refinement "$CHUNK" --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \
-    --engine.kind "$ENGINE" --workers "$WORKERS" --output "$RUN/chunk"
+    --engine.base_url "$CHUNK_URL" "${HOW[@]}" --output "$RUN/chunk"
+step refinement stats --tokenizer "$CHUNK_REFINER" --workers "$WORKERS" --output "$RUN/stats" \
+    --arms.raw "$RUN/ingest" --arms.prox-d "$RUN/document" --arms.prox-d+c "$RUN/chunk"
+printf 'card, counts, lengths and cost: %s\n' "$RUN/stats"
 finish_recipe "refined corpus" "$RUN/chunk/documents"

@@ -78,7 +78,9 @@ class VllmEngine:
     def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
         """See ``Engine.choose``."""
         check_lengths(prompts, 1, self.max_context)
-        sampling = self._vllm.SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=list(candidates))
+        sampling = self._vllm.SamplingParams(
+            temperature=0.0, max_tokens=1, logprob_token_ids=list(candidates), detokenize=False
+        )
         answers: list[list[float] | Failure] = []
         for output in self._run(prompts, sampling):
             found = output.logprobs[0]

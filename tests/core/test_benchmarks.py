@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import language
+from benchmarks import language, refiners
 from tests.conftest import REPOSITORY
 
 
@@ -26,3 +26,15 @@ def test_the_benchmark_of_the_language_gives_a_row_for_each_comparison(
         ("chunking and prompt ids", "line by line, then prompts"),
         ("parse + execute", "split and replace"),
     ]
+
+
+def test_the_benchmark_of_the_document_stage_compares_three_ways(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = tmp_path / "pages.jsonl"
+    pages.write_text("".join(json.dumps({"text": "words " * number}) + "\n" for number in (3, 30, 900)))
+    options = ["--pages", str(pages), "--refiner", str(tiny_checkpoint), "--engine", "local", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["refiners.py", "document", *options])
+    refiners.main()
+    rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| \d/3 \|$", capsys.readouterr().out, re.M)
+    assert rows == ["decoded", "published"]

@@ -9,6 +9,7 @@ from prox import Guards, ledger, split_into_chunks
 from prox.answers import CUT_OFF, read_program
 from prox.assembly import DocumentGuards, refine_document
 from prox.chunking import Chunk
+from prox.engines import Completion
 from prox.errors import UserError
 from prox.program import Program, RemoveLines, parse_program
 from prox.units import source_hash
@@ -99,7 +100,9 @@ def record(text: str, window: int, answers: list[str], style: str, guards: Guard
     chunks = split_into_chunks(text, window)
     answers = [answers[number % len(answers)] for number in range(len(chunks))]
     rows = [
-        ledger.chunk_row(chunk, None if chunk.skipped else answer, cut_off=number % 3 == 2)
+        ledger.chunk_row(
+            chunk, None if chunk.skipped else Completion(answer, 9, "length" if number % 3 == 2 else "stop")
+        )
         for number, (chunk, answer) in enumerate(zip(chunks, answers, strict=True))
     ]
     result = ledger.replay(text, style, rows, guards, document_guards)

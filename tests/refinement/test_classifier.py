@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,14 +113,14 @@ def test_rounded_scores_are_compared_as_fineweb_edu_compares_them(
 ) -> None:
     from datatrove.data import Document
 
-    from refinement.pipeline import UnitWriter
     from refinement.rule_configs import ClassifierConfig
-    from refinement.rules import LEDGER_SCHEMA
 
     monkeypatch.setattr(rule_filters, "load_classifier", lambda config: lambda texts: [score for _ in texts])
-    writer = UnitWriter(Path("in"), Path("out"), LEDGER_SCHEMA)
+    recorded: list[dict] = []
+    writer = SimpleNamespace(record=recorded.append)
     verdict = rule_filters.ClassifierFilter(ClassifierConfig(), writer).filter(Document(text="", id=""))
     assert verdict == (True if keeps else (False, "score_below_3"))
+    assert [row["score"] for row in recorded] == [score]
 
 
 def test_a_classes_probability_can_be_the_score(

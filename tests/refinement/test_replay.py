@@ -8,11 +8,11 @@ import pytest
 
 from prox.command import main
 from prox.dialogue import Dialogue, Prompt
-from prox.engines import Completion
+from prox.engines import Completion, Failure
 from prox.program import Program
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.__main__ import VERBS
-from refinement.chunk import is_unseen
+from refinement.chunk import is_asked
 from refinement.refiner import Refiner
 
 KINDS = ("documents", "dropped", "ledger")
@@ -35,9 +35,10 @@ class Scribe:
     def __init__(self, tokenizer) -> None:
         self.tokenizer = tokenizer
 
-    def generate(self, prompts, max_new_tokens, stop=()):
+    def generate(self, prompts, max_new_tokens, stop=(), grammar=None):
         answers = (PROGRAMS[number % len(PROGRAMS)].format(number % 3) for number, _ in enumerate(prompts))
-        return [Completion(answer, 9, "stop" if len(answer) % 2 else "length") for answer in answers]
+        completions = [Completion(answer, 9, "stop" if len(answer) % 2 else "length") for answer in answers]
+        return [*completions[:-1], Failure("HTTP 500")]
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def summary(folder: Path) -> dict:
 
 def test_the_same_guards_give_the_same_bytes(tmp_path: Path, units: Path, refined: Path) -> None:
     verdicts = {row["verdict"] for row in rows(refined)}
-    assert {"edited", "unchanged"} <= verdicts
+    assert {"edited", "unchanged", "failed"} <= verdicts
     assert replay(units, refined, tmp_path / "again") == 0
     assert contents(tmp_path / "again") == contents(refined)
     assert summary(tmp_path / "again")["otherwise_than_recorded"] == 0
@@ -130,9 +131,10 @@ def test_a_replay_that_should_be_the_same_and_is_not_is_an_error(
 
 
 def test_a_chunk_whose_prompt_is_cut_is_not_asked_about() -> None:
-    assert is_unseen(None)
-    assert is_unseen(Prompt("text", [1], cut=True))
-    assert not is_unseen(Prompt("text", [1]))
+    assert not is_asked(None)
+    assert not is_asked(Prompt("text", [1], cut=True))
+    assert not is_asked(Failure("no answer"))
+    assert is_asked(Prompt("text", [1]))
 
 
 def test_a_ledger_of_other_documents_is_refused(

@@ -14,6 +14,7 @@ from prox.assembly import DocumentGuards
 from prox.chunking import Chunk
 from prox.command import main
 from prox.dialogue import Dialogue
+from prox.engines import Completion
 from prox.units import (
     DOCUMENT_SCHEMA,
     DROPPED_SCHEMA,
@@ -74,7 +75,11 @@ def rows(names: str, texts: dict[str, str] = TEXTS, **more: str) -> list[dict]:
 def refined(name: str) -> tuple[ledger.RefinedDocument, dict]:
     lines = TEXTS[name].split("\n")
     chunks = [
-        ledger.chunk_row(Chunk(first, "\n".join(lines[first : first + count])), program)
+        ledger.chunk_row(
+            Chunk(first, "\n".join(lines[first : first + count])),
+            Completion(program, len(program.split()) + 1, "stop"),
+            prompt_tokens=100,
+        )
         for first, count, program in PROGRAMS[name]
     ]
     result = ledger.replay(TEXTS[name], "calls", chunks, GUARDS, DOCUMENT_GUARDS)
@@ -97,6 +102,7 @@ def steps(tmp_path: Path, tiny_checkpoint: Path) -> dict[str, Path]:
     decided = [
         {"id": name, "source_hash": source_hash(TEXTS[name]), "p_keep": p_keep, "program": "", "readable": True}
         | {"decision": "keep" if p_keep > 0.5 else "drop", "truncated": name == "a"}
+        | {"prompt_tokens": 10, "answer_tokens": 0}
         for name, p_keep in P_KEEP.items()
     ]
     document = artefact(
@@ -166,7 +172,7 @@ def test_calls_and_removed_lines(tmp_path: Path, steps: dict[str, Path], words: 
     assert stats(steps, words, tmp_path / "out") == 0
     of_document, of_chunk = (row["ledger"] for row in read(tmp_path / "out")["steps"][1:])
     assert of_document["documents"] == {"keep": 4, "drop": 1}
-    assert of_document["programs"] == {"unreadable": 0, "truncated": 1}
+    assert of_document["programs"] == {"unreadable": 0, "truncated": 1, "failed": 0}
     assert of_chunk["documents"] == {"edited": 2, "unchanged": 1, "dropped": 1}
     assert of_chunk["calls_by_status"] == {
         "remove_lines": {"applied": 3, "clipped": 2},
@@ -193,7 +199,7 @@ def test_calls_and_removed_lines(tmp_path: Path, steps: dict[str, Path], words: 
 
 
 def test_rejected_edits_removed_nothing(tmp_path: Path, steps: dict[str, Path], words: Path) -> None:
-    chunks = [ledger.chunk_row(Chunk(0, TEXTS["a"]), "remove_lines(0, 0)\nfoo(\nbar(")]
+    chunks = [ledger.chunk_row(Chunk(0, TEXTS["a"]), Completion("remove_lines(0, 0)\nfoo(\nbar(", 9, "stop"))]
     result = ledger.replay(TEXTS["a"], "calls", chunks, GUARDS, DOCUMENT_GUARDS)
     assert result.executions[0].verdict == "rejected"
     row = ledger.document_row("a", TEXTS["a"], "calls", chunks, result)
@@ -225,11 +231,11 @@ def test_cost_by_the_papers_equations(tmp_path: Path, steps: dict[str, Path], wo
     document, chunk = found["stages"]
     assert (document["parameters"], document["parameters_without_embedding"]) == (n + embedding, n)
     assert (document["tokens_in"], document["tokens_generated"], document["flops"]) == (25, 0, 2 * n * 25)
-    assert document["tokens_read"] == 10 + 2 + 10 + 0 + 2  # a is cut at --max_prompt_tokens
+    assert document["tokens_read"] == 5 * 10
     assert (document["seconds"], document["documents_per_second"], document["workers"]) == (4.0, 5 / 4, 1)
     # Words of the programs, and an end for each: 6 + 1, 3 + 1, 3 + 1, 1 + 1, 1 + 1.
-    assert (chunk["tokens_in"], chunk["tokens_read"], chunk["tokens_generated"]) == (23, 23, 19)
-    assert chunk["flops_of_read_and_generated"] == 2 * n * (23 + 19)
+    assert (chunk["tokens_in"], chunk["tokens_read"], chunk["tokens_generated"]) == (23, 500, 19)
+    assert chunk["flops_of_read_and_generated"] == 2 * n * (500 + 19)
     assert (chunk["tokens_in_per_second"], chunk["workers"]) == (23 / 2, 2)
     arm = found["arms"]["prox-d+c"]
     assert arm["flops"] == 2 * n * (25 + 23)
@@ -356,7 +362,7 @@ def test_a_replay_keeps_its_refiner_and_its_cost(tmp_path: Path, steps: dict[str
     assert stats({"raw": steps["raw"], "strict": tmp_path / "strict"}, words, tmp_path / "out") == 0
     (stage,) = read(tmp_path / "out", "cost.json")["stages"]
     assert (stage["step"], stage["command"], stage["seconds"]) == ("strict", "refinement document", 4.0)
-    assert stage["tokens_read"] == 24
+    assert stage["tokens_read"] == 50
     text = card(tmp_path / "out", "strict")
     assert "the run whose answers `strict` holds" in text
     assert "threshold: 0.75" in text

@@ -16,6 +16,7 @@ from prox import Guards, ledger, split_into_chunks
 from prox.artifact import SUCCESS, run_of
 from prox.assembly import DocumentGuards
 from prox.command import main
+from prox.engines import Completion
 from prox.program import RemoveLines, render_program
 from prox.units import DOCUMENT_SCHEMA, write_unit
 from refinement import cost, lengths
@@ -74,7 +75,8 @@ def test_removed_lines_are_what_the_text_lost(
     for number, lines in enumerate(documents):
         text = "\n".join(lines)
         chunks = [
-            ledger.chunk_row(chunk, None if chunk.skipped else program) for chunk in split_into_chunks(text, window)
+            ledger.chunk_row(chunk, None if chunk.skipped else Completion(program, 9, "stop"))
+            for chunk in split_into_chunks(text, window)
         ]
         result = ledger.replay(text, "calls", chunks, Guards(), DocumentGuards(0, 0.0))
         rows.append(ledger.document_row(str(number), text, "calls", chunks, result))
@@ -86,9 +88,7 @@ def test_removed_lines_are_what_the_text_lost(
     write_unit(folder / "ledger.parquet", rows, ledger.SCHEMA)
     write_unit(folder / "source.parquet", sources, DOCUMENT_SCHEMA)
     frequent = {name: Frequent(100) for name in FREQUENT}
-    counts = count_ledger(
-        folder / "ledger.parquet", folder / "source.parquet", lambda texts: [1] * len(texts), frequent
-    )
+    counts = count_ledger(folder / "ledger.parquet", folder / "source.parquet", frequent)
     held = {item: count for item, count, _ in frequent["removed_lines"].to_json()["items"]}
     assert held == {line: count for line, count in true.items() if count and line}
     assert counts["edits"].get("blank_lines_removed", 0) == true[""]
@@ -97,12 +97,13 @@ def test_removed_lines_are_what_the_text_lost(
 def test_long_lines_are_told_by_beginning_and_hash(tmp_path: Path) -> None:
     texts = ["a" * 999 + "1", "a" * 999 + "2", "a" * 999 + "1"]
     text = "\n".join([*texts, "kept"])
-    chunks = [ledger.chunk_row(chunk, "remove_lines(0, 2)") for chunk in split_into_chunks(text, 99)]
+    answer = Completion("remove_lines(0, 2)", 9, "stop")
+    chunks = [ledger.chunk_row(chunk, answer) for chunk in split_into_chunks(text, 99)]
     result = ledger.replay(text, "calls", chunks, Guards(), DocumentGuards(0, 0.0))
     write_unit(tmp_path / "l.parquet", [ledger.document_row("d", text, "calls", chunks, result)], ledger.SCHEMA)
     write_unit(tmp_path / "s.parquet", [{"id": "d", "text": text, "metadata": "{}"}], DOCUMENT_SCHEMA)
     frequent = {name: Frequent(9) for name in FREQUENT}
-    count_ledger(tmp_path / "l.parquet", tmp_path / "s.parquet", lambda texts: [1] * len(texts), frequent)
+    count_ledger(tmp_path / "l.parquet", tmp_path / "s.parquet", frequent)
     items = frequent["removed_lines"].to_json()["items"]
     assert [count for _, count, _ in items] == [2, 1]
     assert all(item.startswith("a" * LONGEST_ITEM + "... (1,000 characters, ") for item, _, _ in items)

@@ -1,0 +1,134 @@
+"""How fast refiners are asked, each figure as a ratio to a named alternative in the same run.
+
+    python -m benchmarks.refiners document --refiner runs/quickstart/adaptation/document/refiner
+    python -m benchmarks.refiners engines --refiner runs/quickstart/adaptation/chunk/refiner
+
+document: documents to decisions, from text on, with the same weights and engine. Ours reads the decision off one
+prefill. The alternatives decode it: `decoded` as this project does it with `--decision generate`; `published` as the
+authors' code does, which encodes prompt by prompt, cuts what is too long at the right end, the prompt's closing
+included, and lets the refiner write to the end of its context. Pages that `decoded` decides otherwise are listed.
+
+engines: the chunk stage's programs, of the same prompts, by vLLM and by the local engine.
+
+Turn by turn in one process; the table shows the median of the turns. Documents are the pages in order, whole.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.language import read_pages
+from prox.decision import keep_probability
+from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
+from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
+from refinement.document import read_answer
+
+LONGEST_PROMPT = 2_000  # tokens, of a context of 2,048: the authors' setting
+ROOM = 48
+CHUNK_ANSWER = 256  # tokens, or a quarter of the context
+
+
+def decide_by_logits(engine: Engine, dialogue: Dialogue, pages: list[str]) -> list[bool]:
+    """Ours: kept or not, one prefill each."""
+    return [p_keep >= 0.5 for p_keep in probabilities(engine, dialogue, pages)]
+
+
+def probabilities(engine: Engine, dialogue: Dialogue, pages: list[str]) -> list[float]:
+    """The `p_keep` of each page."""
+    longest = min(LONGEST_PROMPT, engine.max_context - ROOM)
+    return [answered(p_keep) for p_keep in keep_probability(engine, dialogue, pages, longest)]
+
+
+def decide_by_decoding(engine: Engine, dialogue: Dialogue, pages: list[str]) -> list[bool]:
+    """The same prompts, their answers decoded."""
+    longest = min(LONGEST_PROMPT, engine.max_context - ROOM)
+    prompts = PromptRenderer(dialogue, engine.tokenizer, longest).documents(pages)
+    answers = engine.generate([prompt.ids for prompt in prompts], 16)
+    return [read_answer(answered(answer).text).keep for answer in answers]
+
+
+def decide_as_published(engine: Engine, dialogue: Dialogue, pages: list[str]) -> list[bool]:
+    """The authors' way: cut on the right, and room to write until the context is full."""
+    longest = min(LONGEST_PROMPT, engine.max_context - ROOM)
+    opening, closing = dialogue.frame()
+    prompts = [engine.tokenizer.encode(opening + page + closing, verbose=False)[:longest] for page in pages]
+    answers = engine.generate(prompts, engine.max_context - longest)
+    return ["drop" not in answered(answer).text for answer in answers]
+
+
+def answered(answer: float | Completion | Failure) -> Any:
+    """The answer; a benchmark in which requests fail measures nothing."""
+    if isinstance(answer, Failure):
+        raise SystemExit(f"a request failed: {answer.reason}")
+    return answer
+
+
+def seconds(tasks: dict[str, Callable[[], object]], repeats: int) -> tuple[dict[str, float], dict[str, object]]:
+    """Median seconds of each task, run in turns after one turn that is not counted, and what they gave."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    made: dict[str, object] = {}
+    for _ in range(repeats + 1):
+        for name, task in tasks.items():
+            begin = time.perf_counter()
+            made[name] = task()
+            times[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}, made
+
+
+def document(options: argparse.Namespace, pages: list[str]) -> None:
+    """The document stage in three ways."""
+    engine = load_engine(EngineConfig(kind=options.engine), options.refiner)
+    dialogue = load_dialogue(options.refiner, Dialogue()).resolved(engine.tokenizer)
+    ways = {"by logits": decide_by_logits, "decoded": decide_by_decoding, "published": decide_as_published}
+    times, made = seconds({name: partial(way, engine, dialogue, pages) for name, way in ways.items()}, options.repeats)
+    print(f"{len(pages)} documents, engine {options.engine}, context {engine.max_context}\n")
+    print("| alternative | documents/s | by logits | ratio of speeds | same decision |\n|---|---|---|---|---|")
+    for name in ("decoded", "published"):
+        same = sum(ours == theirs for ours, theirs in zip(made["by logits"], made[name], strict=True))
+        rates = [f"{len(pages) / times[way]:,.1f}" for way in (name, "by logits")]
+        print(f"| {name} | {rates[0]} | {rates[1]} | {times[name] / times['by logits']:.2f} | {same}/{len(pages)} |")
+    for index, p_keep in enumerate(probabilities(engine, dialogue, pages)):
+        if made["by logits"][index] != made["decoded"][index]:
+            print(f"page {index}: p_keep {p_keep:.4f}, decoded {'keep' if made['decoded'][index] else 'drop'}")
+
+
+def engines(options: argparse.Namespace, pages: list[str]) -> None:
+    """The chunk stage's answers by two engines."""
+    loaded = {kind: load_engine(EngineConfig(kind=kind), options.refiner) for kind in ("vllm", "local")}
+    tokenizer, context = loaded["local"].tokenizer, loaded["local"].max_context
+    dialogue = load_dialogue(options.refiner, Dialogue()).resolved(tokenizer)
+    room = min(CHUNK_ANSWER, context // 4)
+    renderer = PromptRenderer(dialogue, tokenizer, context - room)
+    chunks = renderer.chunks(pages, context - room - renderer.frame_tokens)
+    prompts = [prompt.ids for of_page in chunks for _, prompt in of_page if prompt and not prompt.cut]
+    times, made = seconds(
+        {kind: partial(engine.generate, prompts, room) for kind, engine in loaded.items()}, options.repeats
+    )
+    same = sum(answered(a).text == answered(b).text for a, b in zip(made["vllm"], made["local"], strict=True))
+    tokens = sum(answered(answer).num_tokens for answer in made["vllm"])
+    print(f"{len(pages)} documents, {len(prompts)} chunks, {tokens} tokens generated, context {context}\n")
+    print("| alternative | chunks/s | vLLM | ratio of speeds | same program |\n|---|---|---|---|---|")
+    rates = [f"{len(prompts) / times[kind]:,.1f}" for kind in ("local", "vllm")]
+    print(f"| local | {rates[0]} | {rates[1]} | {times['local'] / times['vllm']:.2f} | {same}/{len(prompts)} |")
+
+
+def main() -> None:
+    """Runs one comparison and prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("document", "engines"))
+    parser.add_argument("--refiner", required=True, help="checkpoint folder or hub name")
+    parser.add_argument("--pages", type=Path, help="JSON lines with a `text` field; unset: installed packages' pages")
+    parser.add_argument("--documents", type=int, default=200, help="most documents")
+    parser.add_argument("--engine", choices=("local", "vllm"), default="vllm", help="engine of `document`")
+    parser.add_argument("--repeats", type=int, default=3, help="turns counted")
+    options = parser.parse_args()
+    pages = read_pages(options.pages, options.documents)
+    {"document": document, "engines": engines}[options.what](options, pages)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""One bad item costs itself: a batch that raises is done again item by item, and what raises alone is a ``Failure``."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from prox.engines import Failure
+from prox.errors import UserError
+
+log = logging.getLogger("prox")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def isolated(
+    work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], name: Callable[[Item], str]
+) -> list[Result | Failure]:
+    """``work(items)``, one result an item, in order; ``name`` says in the log which item raised.
+
+    ``UserError`` is about the settings, not about an item, and passes.
+    """
+    try:
+        return list(work(items))
+    except UserError:
+        raise
+    except Exception as error:
+        if len(items) > 1:
+            return [result for item in items for result in isolated(work, [item], name)]
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("%s is left as it is: %s", name(items[0]), reason, exc_info=True)
+        return [Failure(reason)]
