@@ -181,7 +181,14 @@ def test_settings_that_cannot_work_are_all_named_at_once(
     model = ["--classifier.model", "./nothing", "--classifier.label", "good", "--classifier.batch_size", "0"]
     assert filtered(units, tmp_path / "out", filters, *model, "--random_share", "2", "--max_fault_share", "-1") == 2
     error = capsys.readouterr().err
-    for part in ("--filters[0].options", "./nothing does not exist", "label good", "batch_size 0", "--random_share 2", "_share -1"):
+    for part in (
+        "--filters[0].options",
+        "./nothing does not exist",
+        "label good",
+        "batch_size 0",
+        "--random_share 2",
+        "_share -1",
+    ):
         assert part in error
     assert filtered(units, tmp_path / "out", []) == 2
     assert not (tmp_path / "out").exists()
