@@ -21,7 +21,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from prox import artifact
-from prox.errors import ConfigError, UserError
+from prox.errors import ConfigError, Pending, UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -197,7 +197,7 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
 
 
 def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb of a stage; returns the exit status (0 done or skipped, 1 failed, 2 unusable config)."""
+    """Runs one verb of a stage; returns the exit status (0 done or skipped, 1 failed, 2 unusable config, 3 pending)."""
     # A shell starts background jobs with the interrupt ignored, and Python would keep it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     configure_logging()
@@ -208,6 +208,9 @@ def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = N
     except ConfigError as error:
         print(f"error: {command}: the config can't work:\n{error}", file=sys.stderr)
         return 2
+    except Pending as pending:
+        print(f"{command}: {pending}", file=sys.stderr)
+        return 3
     except UserError as error:
         print(f"error: {command}: {error}", file=sys.stderr)
         return 1

@@ -14,3 +14,7 @@ class ConfigError(UserError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(f"  - {problem}" for problem in problems))
+
+
+class Pending(UserError):
+    """The step's work is under way elsewhere; the same command finishes it later (exit status 3)."""

@@ -20,14 +20,10 @@ from loguru import logger as datatrove_log
 
 from prox.cluster import SlurmConfig
 from prox.command import configure_logging
-from prox.errors import UserError
+from prox.errors import Pending, UserError
 from prox.tasks import Tasks
 
 log = logging.getLogger("prox")
-
-
-class Pending(UserError):
-    """The step's work is under way elsewhere; the same command finishes it later."""
 
 
 def job_name(label: str, folder: str) -> str:

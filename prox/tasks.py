@@ -47,11 +47,13 @@ def _log_to_file(logging_dir: DataFolder, rank: int, local_rank: int = 0, node_r
 class Tasks(PipelineExecutor):
     """What our executors share; comes before one of datatrove's in a class's bases.
 
-    ``sizes`` holds the number of documents of each task.
+    ``sizes`` holds the number of documents, or of whatever ``noun`` says, of each task.
     """
 
     label: str
     sizes: Sequence[int]
+    noun = "documents"
+    """What ``sizes`` counts."""
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
         datatrove.executor.base.add_task_logger = _log_to_file
@@ -83,8 +85,8 @@ class Tasks(PipelineExecutor):
         left = sum(self.sizes[rank] for rank in ranks)
         if len(ranks) < self.world_size:
             done = self.world_size - len(ranks)
-            log.info("%s: %d of %d units are complete", self.label, done, self.world_size)
-        with Progress(self.label, left, "documents") as progress:
+            log.info("%s: %d of %d tasks are complete", self.label, done, self.world_size)
+        with Progress(self.label, left, self.noun) as progress:
             for rank in self._finished(ranks) if ranks else ():
                 progress.advance(self.sizes[rank])
 

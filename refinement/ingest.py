@@ -54,6 +54,7 @@ def run_parts(config: IngestConfig, task: IngestPart, sizes: list[int]) -> None:
     """Reads the parts that are not read yet."""
     folder = config.output / TASKS
     executor = make_executor(config.executor, "refinement ingest", [task], sizes, folder, config.workers)
+    executor.noun = "files"
     if not executor.is_under_way():
         for kind in (DOCUMENTS, DROPPED, PARTS):  # what killed workers were writing
             for aside in (config.output / kind).glob(".*.tmp"):

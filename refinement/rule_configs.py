@@ -144,7 +144,9 @@ class SelectConfig(UnitsConfig):
 
     def replay_config(self) -> ReplayConfig:
         """The replay that this is, but for which documents it keeps."""
-        return ReplayConfig(self.output, documents=self.documents, workers=self.workers, ledger=self.ledger)
+        return ReplayConfig(
+            self.output, documents=self.documents, workers=self.workers, executor=self.executor, ledger=self.ledger
+        )
 
     def inputs(self) -> list[Path]:
         return self.replay_config().inputs() + ([Path(self.tokenizer)] if self._reads_tokenizer() else [])

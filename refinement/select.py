@@ -20,7 +20,7 @@ from datatrove.utils.batching import batched
 from prox import ledger
 from prox.decision import DROP_ANSWER, KEEP_ANSWER
 from prox.errors import UserError
-from prox.tasks import TaskExecutor
+from prox.tasks import make_executor
 from prox.units import LEDGER, read_documents, unit_files, write_unit
 from prox.words import count_words
 from refinement import document as document_stage
@@ -161,12 +161,9 @@ def measure_sizes(config: SelectConfig, writer: UnitWriter) -> dict[str, np.ndar
     """The first pass, and its result: an array [documents] for each column, with NaN where there is no ``p_keep``."""
     step = SizeStep(config, writer)
     documents = [pq.read_metadata(file).num_rows for file in unit_files(config.documents)]
-    folder = str(config.output / SIZES / "tasks")
-    executor = TaskExecutor("refinement select, sizes", [step], documents, workers=config.workers, logging_dir=folder)
-    for rank in range(len(documents)):
-        marker = f"completions/{rank:05d}"
-        if executor.logging_dir.isfile(marker) and not step.path(rank).is_file():
-            executor.logging_dir.rm(marker)
+    label, folder = "refinement select, sizes", config.output / SIZES / "tasks"
+    executor = make_executor(config.executor, label, [step], documents, folder, config.workers)
+    executor.forget_lost(lambda rank: [step.path(rank)])
     executor.run()
     table = pa.concat_tables(pq.read_table(step.path(rank)) for rank in range(len(documents)))
     return {name: table[name].to_numpy() for name in SIZES_SCHEMA.names}

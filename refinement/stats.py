@@ -78,10 +78,7 @@ def count_units(config: StatsConfig, steps: Sequence[Step]) -> tuple[dict[str, C
     executor = TaskExecutor("refinement stats", [task], sizes, workers=config.workers, logging_dir=folder)
     for aside in (config.output / COUNTS).glob(".*.tmp"):  # what killed workers were writing
         aside.unlink(missing_ok=True)
-    for rank in range(len(units)):
-        marker = f"completions/{rank:05d}"
-        if executor.logging_dir.isfile(marker) and not task.path(rank).is_file():
-            executor.logging_dir.rm(marker)
+    executor.forget_lost(lambda rank: [task.path(rank)])
     executor.run()
     counts: dict[str, Counts] = {step.name: {"kept": {}, "dropped": {}, "lengths": {}} for step in steps}
     items = {step.name: {kind: Frequent(config.capacity) for kind in FREQUENT} for step in steps}

@@ -177,7 +177,7 @@ def test_ray_writes_what_one_process_writes(
     assert rules(units, tmp_path / "ray", *by_ray(cluster, "--executor.ray.workers", "1")) == 0
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert kept.stat().st_mtime_ns == before
-    assert "2 of 3 units are complete" in caplog.text
+    assert "2 of 3 tasks are complete" in caplog.text
 
 
 def test_a_unit_that_fails_on_ray_says_what_it_says_here(tmp_path: Path, units: Path, cluster: str, capfd) -> None:
@@ -292,13 +292,13 @@ def test_slurm_without_waiting_is_finished_by_the_same_command(
 ) -> None:
     command = (units, tmp_path / "out", *by_slurm("--executor.slurm.tasks_per_job", "3"))
     (slurm / "hold").touch()
-    assert rules(*command, "--executor.slurm.wait", "false") == 1
+    assert rules(*command, "--executor.slurm.wait", "false") == 3
     assert "3 of 3 units are with Slurm" in capfd.readouterr().err
     # What a job is writing is no leftover of a killed one, and nothing is submitted twice.
     half = tmp_path / "out/documents/.unit.parquet.1.tmp"
     half.parent.mkdir()
     half.touch()
-    assert rules(*command, "--executor.slurm.wait", "false") == 1
+    assert rules(*command, "--executor.slurm.wait", "false") == 3
     assert half.exists()
     assert len(list(slurm.glob("script.*"))) == 1
     assert "are in the queue already" in caplog.text
