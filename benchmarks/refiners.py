@@ -5,8 +5,11 @@
 
 document: documents to decisions, from text on, with the same weights and engine. Ours reads the decision off one
 prefill. The alternatives decode it: `decoded` as this project does it with `--decision generate`; `published` as the
-authors' code does, which encodes prompt by prompt, cuts what is too long at the right end, the prompt's closing
-included, and lets the refiner write to the end of its context. Pages that `decoded` decides otherwise are listed.
+authors' code does, which encodes prompt by prompt, cuts what is longer than 2,000 tokens at the right end, the prompt's
+closing included, and lets the refiner write 2,000 tokens, or to the end of its context: asked without a closing, it
+goes on with the page. So much depends on the context: 48 tokens are left of 2,048. `--context` sets another than the
+checkpoint's, for speed only: a model is not made for positions it was not trained on. Pages that `decoded` decides
+otherwise are listed.
 
 engines: the chunk stage's programs, of the same prompts, by vLLM and by the local engine.
 
@@ -14,7 +17,10 @@ Turn by turn in one process; the table shows the median of the turns. Documents 
 """
 
 import argparse
+import json
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,8 +33,9 @@ from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
 from refinement.document import read_answer
 
-LONGEST_PROMPT = 2_000  # tokens, of a context of 2,048: the authors' setting
-ROOM = 48
+LONGEST_PROMPT = 2_000  # tokens: the authors' setting
+LONGEST_ANSWER = 2_000
+ROOM = 48  # what they leave the answer of a context of 2,048
 CHUNK_ANSWER = 256  # tokens, or a quarter of the context
 
 
@@ -56,7 +63,7 @@ def decide_as_published(engine: Engine, dialogue: Dialogue, pages: list[str]) ->
     longest = min(LONGEST_PROMPT, engine.max_context - ROOM)
     opening, closing = dialogue.frame()
     prompts = [engine.tokenizer.encode(opening + page + closing, verbose=False)[:longest] for page in pages]
-    answers = engine.generate(prompts, engine.max_context - longest)
+    answers = engine.generate(prompts, min(LONGEST_ANSWER, engine.max_context - longest))
     return ["drop" not in answered(answer).text for answer in answers]
 
 
@@ -116,6 +123,15 @@ def engines(options: argparse.Namespace, pages: list[str]) -> None:
     print(f"| local | {rates[0]} | {rates[1]} | {times['local'] / times['vllm']:.2f} | {same}/{len(prompts)} |")
 
 
+def with_context(refiner: str, context: int, folder: Path) -> str:
+    """A copy of a local checkpoint that takes sequences of ``context`` tokens."""
+    shutil.copytree(refiner, folder, dirs_exist_ok=True)
+    for name, key in (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")):
+        settings = json.loads((folder / name).read_text()) | {key: context}
+        (folder / name).write_text(json.dumps(settings))
+    return str(folder)
+
+
 def main() -> None:
     """Runs one comparison and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,9 +141,13 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=200, help="most documents")
     parser.add_argument("--engine", choices=("local", "vllm"), default="vllm", help="engine of `document`")
     parser.add_argument("--repeats", type=int, default=3, help="turns counted")
+    parser.add_argument("--context", type=int, help="tokens; unset: the checkpoint's")
     options = parser.parse_args()
     pages = read_pages(options.pages, options.documents)
-    {"document": document, "engines": engines}[options.what](options, pages)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.context:
+            options.refiner = with_context(options.refiner, options.context, Path(folder))
+        {"document": document, "engines": engines}[options.what](options, pages)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,10 @@ def answer_tokens(engine: Engine) -> int:
     return len(decision_tokens(engine.tokenizer)[0]) + 1
 
 
-def _two_way(keep: float, drop: float) -> float:
+def _two_way(keep: float, drop: float) -> float | Failure:
     """exp(keep) / (exp(keep) + exp(drop)) without overflow, for log-probabilities."""
+    if math.isnan(keep - drop):  # of either, or of two that are minus infinity
+        return Failure(f"the log-probabilities of keep and drop are {keep} and {drop}")
     if keep >= drop:
         return 1.0 / (1.0 + math.exp(drop - keep))
     return 1.0 - 1.0 / (1.0 + math.exp(keep - drop))

@@ -20,13 +20,20 @@ def three_parts(text: str, num_tokens: int, tokenizer: "PreTrainedTokenizerBase"
     (gap,) = encode_batch(tokenizer, [GAP])
     of_each = max((num_tokens - 2 * len(gap)) // 3, 1)
     size = of_each * CHARACTERS_PER_TOKEN
-    middle = max((len(text) - size) // 2, 0)
-    parts = [text[:size], text[middle : middle + size], text[-size:]]
-    kept = []
-    for number, (part, encoding) in enumerate(zip(parts, encode_batch(tokenizer, parts, offsets=True), strict=True)):
-        spare = max(len(encoding) - of_each, 0)
-        first = (0, spare // 2, spare)[number]  # what is spare is cut at the end, at both ends, at the beginning
-        last = min(first + of_each, len(encoding)) - 1
-        begin = encoding.token_to_chars(first)[0] if first else 0
-        kept.append(part[begin : encoding.token_to_chars(last)[1]])
-    return GAP.join(kept)
+    head = _part(text[:size], of_each, 0.0, tokenizer)
+    tail = _part(text[len(head) :][-size:], of_each, 1.0, tokenizer)
+    between = text[len(head) : len(text) - len(tail)]
+    begin = max((len(between) - size) // 2, 0)
+    return GAP.join([head, _part(between[begin : begin + size], of_each, 0.5, tokenizer), tail])
+
+
+def _part(text: str, num_tokens: int, place: float, tokenizer: "PreTrainedTokenizerBase") -> str:
+    """At most so many tokens of a text, from its beginning (``place`` 0), its middle (0.5) or its end (1)."""
+    (encoding,) = encode_batch(tokenizer, [text], offsets=True)
+    spare = len(encoding) - num_tokens
+    if spare <= 0:
+        return text
+    first = int(spare * place)
+    begin = encoding.token_to_chars(first)[0] if first else 0
+    last = first + num_tokens - 1
+    return text[begin : len(text) if last == len(encoding) - 1 else encoding.token_to_chars(last)[1]]

@@ -39,7 +39,7 @@ class Prompt:
     text: str
     ids: list[int]
     cut: bool = False
-    """The end of the document was left out."""
+    """A part of the document was left out."""
 
 
 class Frame:

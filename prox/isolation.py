@@ -1,4 +1,4 @@
-"""One bad item costs itself: a batch that raises is done again item by item, and what raises alone is a ``Failure``."""
+"""One bad item costs itself: a batch that raises is halved, and what raises alone is a ``Failure``."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,8 +25,10 @@ def isolated(
     except UserError:
         raise
     except Exception as error:
-        if len(items) > 1:
-            return [result for item in items for result in isolated(work, [item], name)]
         reason = f"{type(error).__name__}: {error}"
-        log.warning("%s is left as it is: %s", name(items[0]), reason, exc_info=True)
+        log.debug("a batch of %d: %s", len(items), reason, exc_info=True)
+        if len(items) > 1:
+            middle = len(items) // 2
+            return isolated(work, items[:middle], name) + isolated(work, items[middle:], name)
+        log.warning("%s is left as it is: %s", name(items[0]), reason)
         return [Failure(reason)]

@@ -1,10 +1,11 @@
 """Chunk stage: the refiner writes a program for each chunk, the programs are run, the chunks joined again."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
@@ -13,15 +14,24 @@ from prox.artifact import write_json
 from prox.assembly import DocumentGuards
 from prox.chunking import Chunk
 from prox.dialogue import Prompt, PromptRenderer
-from prox.engines import Failure
+from prox.engines import Completion, Failure
 from prox.errors import UserError
 from prox.executor import Guards
 from prox.grammar import program_grammar
+from prox.isolation import isolated
 from prox.program import Style
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.configs import ChunkConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import FailureLimit, Refiner, load_refiner, log_once, rendered
+from refinement.refiner import (
+    EngineWatch,
+    Refiner,
+    check_failed_share,
+    load_refiner,
+    log_once,
+    record_asking,
+    rendered,
+)
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = ledger.SCHEMA
@@ -75,21 +85,21 @@ class ChunkStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents that are left, refined."""
         refiner = load_refiner(self.config)
-        refiner.dialogue.save(self.config.output)
         limits = fit_limits(self.config, refiner)
+        record_asking(self.config.output, refiner, asdict(limits))
         renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
         guards = (self.config.guards, self.config.document_guards)
-        failures = FailureLimit("refinement chunk", self.config.max_failed_share)
+        engine = EngineWatch("refinement chunk")
 
         def render(documents: Sequence[Document]) -> list[Prompts]:
             return renderer.chunks([document.text for document in documents], limits.window)
 
         for documents, prompts in rendered(data, self.config.documents_per_batch, render):
             for document, rows in zip(documents, self._ask(documents, prompts, refiner, limits), strict=True):
-                failures.add(next((row["failure"] for row in rows if row["failure"] is not None), None))
+                engine.add(next((row["failure"] for row in rows if row["failure"] is not None), None))
                 if finish_document(document, refiner.dialogue.style, rows, guards, self.writer):
                     yield document
-            failures.check()
+            engine.check()
 
     def _ask(
         self, documents: Sequence[Document], prompts: Sequence[Prompts | Failure], refiner: Refiner, limits: Limits
@@ -104,7 +114,11 @@ class ChunkStep(PipelineStep):
         grammar = None
         if self.config.constrained:
             grammar = program_grammar("chunk", refiner.dialogue.style, self.config.max_calls)
-        answers = iter(refiner.engine.generate(asked, limits.max_new_tokens, grammar=grammar) if asked else [])
+
+        def generate(prompts: Sequence[list[int]]) -> list[Completion | Failure]:
+            return refiner.engine.generate(prompts, limits.max_new_tokens, grammar=grammar)
+
+        answers = iter(isolated(generate, asked, lambda prompt: f"a chunk of {len(prompt)} tokens") if asked else [])
         for of_document in chunks:
             yield [
                 ledger.chunk_row(chunk, next(answers), len(prompt.ids))
@@ -138,6 +152,12 @@ def finish_document(
     return True
 
 
+def failures_by_unit(output: Path) -> dict[Path, int]:
+    """Failed documents of each unit of the ledger."""
+    verdicts = {file: pq.read_table(file, columns=["verdict"])["verdict"] for file in unit_files(output, LEDGER)}
+    return {file: column.to_pylist().count("failed") for file, column in verdicts.items()}
+
+
 def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
     """Writes ``stats.json`` of a chunk ledger's artefact; returns the summary."""
     rows = (row for file in unit_files(output, LEDGER) for row in read_rows(file))
@@ -152,5 +172,7 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
 def refine_chunks(config: ChunkConfig) -> dict[str, Any]:
     """Runs the chunk stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
-    counts = run_units("refinement chunk", config, [ChunkStep(config, writer)], writer)
+    label = "refinement chunk"
+    counts = run_units(label, config, [ChunkStep(config, writer)], writer)
+    check_failed_share(label, failures_by_unit(config.output), counts["documents"], config.max_failed_share)
     return write_statistics(config.output, counts)

@@ -11,6 +11,7 @@ from prox.command import CommandConfig
 from prox.corpus import CorpusConfig, corpus_inputs, corpus_marks
 from prox.dialogue import RefinerConfig
 from prox.engines import EngineConfig
+from prox.excerpts import Excerpt
 from prox.executor import Guards
 
 
@@ -107,7 +108,8 @@ class RefinerStepConfig(UnitsConfig):
     constrained: bool = False
     """Decode under the grammar of the language: an answer can't be anything but a program."""
     max_failed_share: float = 0.05
-    """A unit stops above this share of documents without an answer; below it they are kept as they are, and counted."""
+    """A run ends with an error above this share of documents without an answer, and the same command asks again; below,
+    they are kept as they are and counted."""
 
     def problems(self) -> list[str]:
         found = super().problems() + self.engine.problems() + _positive(documents_per_batch=self.documents_per_batch)
@@ -124,11 +126,12 @@ class RefinerStepConfig(UnitsConfig):
 
     def volatile_fields(self) -> frozenset[str]:
         """Where and in what batches the checkpoint runs does not decide what it answers."""
-        return super().volatile_fields() | {"engine", "documents_per_batch", "max_failed_share"}
+        return super().volatile_fields() | {"engine", "documents_per_batch", "max_failed_share", "seed"}
 
     def input_marks(self) -> list[str]:
         """The engine's settings that do decide it: the weights' number format, and the context that holds prompts."""
-        return [f"dtype:{self.engine.dtype}", f"max_context:{self.engine.max_context}"]
+        marks = [f"dtype:{self.engine.dtype}", f"max_context:{self.engine.max_context}"]
+        return [*marks, f"served_name:{self.engine.served_name}"] if self.engine.kind == "server" else marks
 
     def plan(self) -> dict[str, Any]:
         return super().plan() | {"refiner": self.refiner.checkpoint, "engine": self.engine.kind}
@@ -145,7 +148,7 @@ class DocumentConfig(RefinerStepConfig):
     """Lowest `p_keep` that keeps a document; `logits` only."""
     max_prompt_tokens: int = 2_000
     """Longest prompt in tokens, lowered where the refiner's context is shorter; longer documents are cut."""
-    excerpt: Literal["head", "head_middle_tail"] = "head"
+    excerpt: Excerpt = "head"
     """What a refiner sees of a longer document: its beginning, as published, or beginning, middle and end."""
     max_new_tokens: int = 16
     """Longest answer in tokens; `generate` only."""
@@ -156,6 +159,11 @@ class DocumentConfig(RefinerStepConfig):
         if self.constrained and self.decision == "logits":
             found.append("--constrained true: with --decision logits nothing is decoded; leave it out")
         return found
+
+    def volatile_fields(self) -> frozenset[str]:
+        """What the other way of deciding reads makes no difference."""
+        unread = "max_new_tokens" if self.decision == "logits" else "threshold"
+        return super().volatile_fields() | {unread}
 
 
 @dataclass

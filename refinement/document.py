@@ -18,11 +18,20 @@ from prox.decision import DROP_ANSWER, KEEP_ANSWER, answer_tokens, keep_probabil
 from prox.dialogue import Prompt, PromptRenderer
 from prox.engines import Completion, Failure
 from prox.grammar import program_grammar
+from prox.isolation import isolated
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import FailureLimit, Refiner, load_refiner, log_once, rendered
+from refinement.refiner import (
+    EngineWatch,
+    Refiner,
+    check_failed_share,
+    load_refiner,
+    log_once,
+    record_asking,
+    rendered,
+)
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = pa.schema(
@@ -87,9 +96,10 @@ class DocumentStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents to keep."""
         refiner = load_refiner(self.config)
-        refiner.dialogue.save(self.config.output)
-        renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, self._prompt_limit(refiner))
-        failures = FailureLimit("refinement document", self.config.max_failed_share)
+        longest = self._prompt_limit(refiner)
+        record_asking(self.config.output, refiner, {"max_prompt_tokens": longest})
+        renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, longest)
+        engine = EngineWatch("refinement document")
 
         def render(documents: Sequence[Document]) -> list[Prompt]:
             return renderer.documents([document.text for document in documents], self.config.excerpt)
@@ -97,10 +107,10 @@ class DocumentStep(PipelineStep):
         for documents, prompts in rendered(data, self.config.documents_per_batch, render):
             answers = self._ask(prompts, refiner)
             for document, prompt, answer in zip(documents, prompts, answers, strict=True):
-                failures.add(answer.failure)
-                if finish_document(document, source_row(document, prompt), answer, self.writer):
+                engine.add(answer.failure)
+                if finish_document(document, self._source_row(document, prompt, refiner), answer, self.writer):
                     yield document
-            failures.check()
+            engine.check()
 
     def _prompt_limit(self, refiner: Refiner) -> int:
         """Longest prompt, in tokens, that leaves the answer room in the refiner's context."""
@@ -118,13 +128,24 @@ class DocumentStep(PipelineStep):
     def _ask(self, prompts: Sequence[Prompt | Failure], refiner: Refiner) -> list[Answer]:
         """An answer to each prompt; all go to the engine in one call."""
         asked = [prompt.ids for prompt in prompts if isinstance(prompt, Prompt)]
-        if self.config.decision == "logits":
-            found = keep_probability_of_prompts(refiner.engine, asked)
-        else:
-            grammar = program_grammar("document") if self.config.constrained else None
-            found = refiner.engine.generate(asked, self.config.max_new_tokens, grammar=grammar)
-        answers = iter(found)
+        grammar = program_grammar("document") if self.config.constrained else None
+
+        def ask(ids: Sequence[list[int]]) -> Sequence[float | Completion | Failure]:
+            if self.config.decision == "logits":
+                return keep_probability_of_prompts(refiner.engine, ids)
+            return refiner.engine.generate(ids, self.config.max_new_tokens, grammar=grammar)
+
+        answers = iter(isolated(ask, asked, lambda prompt: f"a document's prompt of {len(prompt)} tokens"))
         return [self._read(next(answers) if isinstance(prompt, Prompt) else prompt) for prompt in prompts]
+
+    def _source_row(self, document: Document, prompt: Prompt | Failure, refiner: Refiner) -> dict[str, Any]:
+        """What the ledger says of a document and its prompt."""
+        row = {"id": document.id, "source_hash": source_hash(document.text)}
+        if isinstance(prompt, Failure):
+            return row | {"truncated": False, "prompt_tokens": 0}
+        # With logits the answers' common beginning is read too.
+        more = answer_tokens(refiner.engine) - 1 if self.config.decision == "logits" else 0
+        return row | {"truncated": prompt.cut, "prompt_tokens": len(prompt.ids) + more}
 
     def _read(self, said: float | Completion | Failure) -> Answer:
         if isinstance(said, Failure):
@@ -132,13 +153,6 @@ class DocumentStep(PipelineStep):
         if isinstance(said, Completion):
             return dataclasses.replace(read_answer(said.text), tokens=said.num_tokens)
         return by_probability(said, self.config.threshold)
-
-
-def source_row(document: Document, prompt: Prompt | Failure) -> dict[str, Any]:
-    """What the ledger says of a document and its prompt."""
-    seen = prompt if isinstance(prompt, Prompt) else Prompt("", [])
-    row = {"id": document.id, "source_hash": source_hash(document.text), "truncated": seen.cut}
-    return row | {"prompt_tokens": len(seen.ids)}
 
 
 def finish_document(document: Document, row: dict[str, Any], answer: Answer, writer: UnitWriter) -> bool:
@@ -157,14 +171,20 @@ def finish_document(document: Document, row: dict[str, Any], answer: Answer, wri
     return answer.keep
 
 
+def failures_by_unit(output: Path) -> dict[Path, int]:
+    """Failed documents of each unit of the ledger."""
+    columns = {file: pq.read_table(file, columns=["failure"])["failure"] for file in unit_files(output, LEDGER)}
+    return {file: len(column) - column.null_count for file, column in columns.items()}
+
+
 def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
     """Writes ``stats.json`` of a document ledger's artefact; returns the summary."""
-    flags: Counter[str] = Counter(unreadable=0, truncated=0, failed=0)
+    flags: Counter[str] = Counter(unreadable=0, truncated=0)
     for file in unit_files(output, LEDGER):
-        columns = pq.read_table(file, columns=["readable", "truncated", "failure"])
+        columns = pq.read_table(file, columns=["readable", "truncated"])
         flags["unreadable"] += columns["readable"].to_pylist().count(False)
         flags["truncated"] += columns["truncated"].to_pylist().count(True)
-        flags["failed"] += len(columns) - columns["failure"].null_count
+    flags["failed"] = sum(failures_by_unit(output).values())
     write_json(output / "stats.json", counts | flags)
     return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags
 
@@ -172,5 +192,7 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
 def refine_documents(config: DocumentConfig) -> dict[str, Any]:
     """Runs the document stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
-    counts = run_units("refinement document", config, [DocumentStep(config, writer)], writer)
+    label = "refinement document"
+    counts = run_units(label, config, [DocumentStep(config, writer)], writer)
+    check_failed_share(label, failures_by_unit(config.output), counts["documents"], config.max_failed_share)
     return write_statistics(config.output, counts)

@@ -3,13 +3,15 @@
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.utils.batching import batched
 
+from prox.artifact import read_json, write_json
 from prox.dialogue import Dialogue, load_dialogue
 from prox.engines import Engine, Failure, load_engine
 from prox.errors import UserError
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("prox")
 
 FEWEST_FAILURES = 10
-"""So many failed documents never stop a unit: in a small one they say nothing of the engine."""
+"""So many failed documents say nothing of the engine, however many of a unit's first documents they are."""
+ASKED = "asked.json"
 
 Rendered = TypeVar("Rendered")
 
@@ -75,11 +78,11 @@ def rendered(
     return one_ahead(batches())
 
 
-class FailureLimit:
-    """Stops a unit where too many documents get no answer: rather the engine is broken than the documents."""
+class EngineWatch:
+    """Stops a unit whose documents mostly get no answer: then the engine is broken, not the documents."""
 
-    def __init__(self, label: str, max_share: float) -> None:
-        self.label, self.max_share = label, max_share
+    def __init__(self, label: str) -> None:
+        self.label = label
         self.documents = self.failed = 0
         self.first = ""
 
@@ -91,13 +94,50 @@ class FailureLimit:
             self.failed += 1
 
     def check(self) -> None:
-        """Raises ``UserError`` above the share."""
-        if self.failed > max(FEWEST_FAILURES, self.max_share * self.documents):
+        """Raises ``UserError`` where more than half failed."""
+        if self.failed > max(FEWEST_FAILURES, self.documents / 2):
             raise UserError(
                 f"{self.label}: {self.failed} of {self.documents} documents got no answer, the first because: "
-                f"{self.first}. Finished units are kept: mend the engine and run the command again, or allow more with "
-                f"--max_failed_share (now {self.max_share})"
+                f"{self.first}. Finished units are kept: mend the engine and run the same command again"
             )
+
+
+def check_failed_share(label: str, failures: Mapping[Path, int], documents: int, max_share: float) -> None:
+    """Raises ``UserError`` where more documents of a run failed than ``max_share`` allows; one always may.
+
+    ``failures`` holds the number of failed documents of each unit of the output's ledger. Such units are then taken
+    away, so that the same command asks again.
+    """
+    failed = sum(failures.values())
+    if failed <= max(1, max_share * documents):
+        return
+    for file, number in failures.items():
+        if number:
+            file.unlink(missing_ok=True)
+    raise UserError(
+        f"{label}: {failed} of {documents} documents got no answer (column `failure` of the ledger said why). The same "
+        f"command asks again for the units they are in; --max_failed_share (now {max_share}) allows more"
+    )
+
+
+def record_asking(output: Path, refiner: Refiner, limits: Mapping[str, int]) -> None:
+    """Writes down with what limits and number format the refiner is asked, and its dialogue, in the first unit.
+
+    Raises ``UserError`` where earlier units of this output were asked otherwise, as on another kind of engine.
+    """
+    asked = {"dtype": refiner.engine.dtype, **limits}
+    path = output / ASKED
+    if not path.is_file():
+        refiner.dialogue.save(output)
+        write_json(path, asked)
+        return
+    before = read_json(path)
+    changed = [f"{name} {before.get(name)}, now {value}" for name, value in asked.items() if before.get(name) != value]
+    if changed:
+        raise UserError(
+            f"{output} holds units that were asked with {'; '.join(changed)}: go on with the engine settings of before "
+            "(engine.dtype, engine.max_context), or give another --output"
+        )
 
 
 @functools.cache

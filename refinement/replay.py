@@ -16,6 +16,7 @@ from refinement import chunk as chunk_stage
 from refinement import document as document_stage
 from refinement.configs import ReplayConfig
 from refinement.document import by_probability, recorded_answer
+from refinement.ledger_counts import check_ledger
 from refinement.pipeline import UnitWriter
 from refinement.tasks import run_units
 
@@ -74,6 +75,8 @@ def replay_ledger(config: ReplayConfig) -> dict[str, Any]:
     """Replays every unit; the summary says how many documents come out otherwise than in the run itself."""
     command = recorded(config.ledger)["command"]
     stage = document_stage if command == "refinement document" else chunk_stage
+    for file in unit_files(config.ledger, LEDGER):
+        check_ledger(file, stage.LEDGER_SCHEMA)
     writer = UnitWriter(config.documents, config.output, stage.LEDGER_SCHEMA)
     counts = run_units("refinement replay", config, [ReplayStep(config, writer)], writer)
     summary = stage.write_statistics(config.output, counts)

@@ -178,7 +178,7 @@ def find_cut(config: SelectConfig, found: dict[str, np.ndarray]) -> tuple[Cut, d
     undecided = np.isnan(p_keep)
     if undecided.all():
         raise UserError(
-            f"--ledger {config.ledger} holds no p_keep, for its answers were decoded: give the output of "
+            f"--ledger {config.ledger} holds no p_keep: its answers were decoded, or none came. Give the output of "
             "`refinement document --decision logits`"
         )
     total, kept_anyway = int(sizes.sum()), int(sizes[undecided & found["keep"]].sum())

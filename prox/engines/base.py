@@ -45,6 +45,8 @@ class Engine(Protocol):
 
     max_context: int
     """Longest sequence, prompt and answer together, in tokens."""
+    dtype: str
+    """Number format of the weights; of a server it is not known."""
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -48,6 +48,7 @@ class LocalEngine:
                 f"engine.max_context {config.max_context}: checkpoint {checkpoint!r} takes at most {longest}"
             )
         self.max_context = config.max_context or longest
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self._batch_size = config.batch_size
         self._batch_tokens = config.max_batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
         self._eos = _eos_ids(self.tokenizer, model.generation_config)

@@ -50,6 +50,7 @@ class ServerEngine:
         served = listed.get(self._model, {}).get("max_model_len")
         served = served if isinstance(served, int) else UNKNOWN_CONTEXT
         self.max_context = min(config.max_context or UNKNOWN_CONTEXT, served)
+        self.dtype = "the server's"
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -56,6 +56,7 @@ class VllmEngine:
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoint {checkpoint!r}: vLLM can't load it ({error})") from error
         self.max_context = self._engine.llm_engine.model_config.max_model_len
+        self.dtype = str(self._engine.llm_engine.model_config.dtype).removeprefix("torch.")
 
     def generate(
         self,

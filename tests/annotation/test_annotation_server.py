@@ -141,8 +141,9 @@ def test_a_killed_run_repeats_no_answered_batch(chat_server, ten_documents, tmp_
     chat_server.respond = lambda messages, number: asked.append(messages[0]["content"]) or answer(messages, number)
     begin = len(asked)
     assert run("score", ten_documents, tmp_path / "out", chat_server.base_url, "--batch_size", "2") == 0
-    assert len(asked) - begin == 8
-    assert not before & set(asked[begin:])
+    again = set(asked[begin:])  # a request of the killed process may be answered late, and then come twice
+    assert len(again) == 8
+    assert not before & again
     for name in ("scores.jsonl", "aside.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
     assert not (tmp_path / "out" / journal.FILE_NAME).exists()

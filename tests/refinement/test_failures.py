@@ -8,9 +8,10 @@ import pytest
 from prox.command import main
 from prox.dialogue import Dialogue, PromptRenderer
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
+from prox.errors import UserError
 from prox.units import LEDGER, iterate_documents, read_rows, unit_files
 from refinement.__main__ import VERBS
-from refinement.refiner import FEWEST_FAILURES, FailureLimit, Refiner
+from refinement.refiner import FEWEST_FAILURES, EngineWatch, Refiner, check_failed_share
 
 SETTINGS = {
     "document": ["--max_prompt_tokens", "200"],
@@ -21,7 +22,7 @@ SETTINGS = {
 class Unsteady:
     """An engine that gives no answer to every ``period``-th prompt."""
 
-    max_context = 512
+    max_context, dtype = 512, "float32"
 
     def __init__(self, tokenizer, period: int) -> None:
         self.tokenizer, self.period = tokenizer, period
@@ -61,7 +62,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer):
 
 def test_a_document_without_an_answer_is_kept(tmp_path: Path, units: Path, tiny_checkpoint: Path, ask) -> None:
     ask(4)
-    assert refine("document", units, tiny_checkpoint, tmp_path / "out") == 0
+    assert refine("document", units, tiny_checkpoint, tmp_path / "out", "--max_failed_share", "0.5") == 0
     found = rows(tmp_path / "out")
     failed = [row for row in found if row["failure"]]
     assert {row["failure"] for row in failed} == {"HTTP 500"}
@@ -75,7 +76,7 @@ def test_a_document_with_a_chunk_without_an_answer_stays_whole(
     tmp_path: Path, units: Path, tiny_checkpoint: Path, ask
 ) -> None:
     ask(4)
-    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out") == 0
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out", "--max_failed_share", "1") == 0
     source = {document.id: document.text for document in iterate_documents(units)}
     left = {document.id: document.text for document in iterate_documents(tmp_path / "out")}
     failed = [row["id"] for row in rows(tmp_path / "out") if row["verdict"] == "failed"]
@@ -125,14 +126,71 @@ def test_an_engine_that_answers_nobody_stops_the_run(
     assert "failed" not in stats(tmp_path / "out")["ledger"]["documents"]
 
 
+def test_a_run_of_which_too_much_failed_is_not_committed_and_asked_again(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in SETTINGS:
+        ask(2)
+        assert refine(verb, units, tiny_checkpoint, tmp_path / verb) == 1
+        assert "of 10 documents got no answer" in capsys.readouterr().err
+        ask(10**6)
+        assert refine(verb, units, tiny_checkpoint, tmp_path / verb) == 0
+        assert not [row for row in rows(tmp_path / verb) if row.get("failure") or row.get("verdict") == "failed"]
+
+
 def test_few_failures_never_stop_a_unit() -> None:
-    limit = FailureLimit("x", 0.0)
+    watch = EngineWatch("x")
     for _ in range(FEWEST_FAILURES):
-        limit.add("no")
-        limit.check()
-    limit.add("no")
-    with pytest.raises(Exception, match="11 of 11 documents"):
-        limit.check()
+        watch.add("no")
+        watch.check()
+    watch.add("no")
+    with pytest.raises(UserError, match="11 of 11 documents"):
+        watch.check()
+
+
+def test_one_failed_document_is_always_allowed(tmp_path: Path) -> None:
+    unit = tmp_path / "unit"
+    unit.touch()
+    check_failed_share("x", {unit: 1}, 10, 0.0)
+    check_failed_share("x", {unit: 50}, 1_000, 0.05)
+    assert unit.exists()
+    with pytest.raises(UserError, match="51 of 1000"):
+        check_failed_share("x", {unit: 51, tmp_path / "other": 0}, 1_000, 0.05)
+    assert not unit.exists()
+
+
+def test_an_engine_that_raises_on_one_prompt_costs_its_document(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(10**6)
+    longest = []
+    generate = Unsteady.generate
+
+    def raise_at_the_longest(self, prompts, *settings, **more):
+        longest.append(max(map(len, prompts)))
+        if longest[0] in map(len, prompts):
+            raise RuntimeError("out of memory")
+        return generate(self, prompts, *settings, **more)
+
+    monkeypatch.setattr(Unsteady, "generate", raise_at_the_longest)
+    more = ["--decision", "generate", "--max_failed_share", "1", "--documents_per_batch", "10"]
+    assert refine("document", units, tiny_checkpoint, tmp_path / "out", *more) == 0
+    failed = [row for row in rows(tmp_path / "out") if row["failure"]]
+    assert 0 < len(failed) < 10
+    assert all("out of memory" in row["failure"] for row in failed)
+
+
+def test_units_are_not_asked_with_different_limits(
+    tmp_path: Path, units: Path, tiny_checkpoint: Path, ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(10**6)
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out") == 0
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    (tmp_path / "out" / "tasks" / "completions" / "00001").unlink()
+    asked = tmp_path / "out" / "asked.json"
+    asked.write_text(asked.read_text().replace("float32", "bfloat16"))
+    assert refine("chunk", units, tiny_checkpoint, tmp_path / "out") == 1
+    assert "asked with dtype bfloat16, now float32" in capsys.readouterr().err
 
 
 def test_a_constrained_refiner_writes_programs_only(tmp_path: Path, units: Path, tiny_checkpoint: Path) -> None:

@@ -30,7 +30,7 @@ PROGRAMS = (
 class Scribe:
     """An engine that answers with one program after another."""
 
-    max_context = 512
+    max_context, dtype = 512, "float32"
 
     def __init__(self, tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -47,7 +47,7 @@ def refined(tmp_path: Path, units: Path, tiny_checkpoint: Path, tiny_tokenizer, 
     refiner = Refiner(Scribe(tiny_tokenizer), Dialogue(layout="plain", system=""))
     monkeypatch.setattr("refinement.chunk.load_refiner", lambda config: refiner)
     options = ["--documents", str(units), "--refiner.checkpoint", str(tiny_checkpoint), "--window", "60"]
-    options += ["--max_new_tokens", "12", "--document_guards.min_words_left", "3"]
+    options += ["--max_new_tokens", "12", "--document_guards.min_words_left", "3", "--max_failed_share", "1"]
     assert main("refinement", VERBS, ["chunk", *options, "--output", str(tmp_path / "chunk")]) == 0
     return tmp_path / "chunk"
 
