@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from prox.chunking import Chunk, count_by_tokens, number_lines, pack_lines
@@ -91,8 +91,7 @@ class Frame:
 
     @cached_property
     def _longest_token(self) -> int:
-        """Characters of the longest token."""
-        return max(map(len, self._tokenizer.get_vocab()))
+        return _longest_token(self._tokenizer, len(self._tokenizer))
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, Prompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, line numbers and breaks included, with their prompts.
@@ -157,6 +156,12 @@ class Frame:
                 if whole.ids != before + lines.between(first_line, len(lines.ends)) + after:
                     return False
         return bool(probes)
+
+
+@lru_cache(maxsize=4)
+def _longest_token(tokenizer: "PreTrainedTokenizerBase", _size: int) -> int:
+    """Characters of the longest token."""
+    return max(map(len, tokenizer.get_vocab()))
 
 
 def _tokens_before(encoding: "Encoding", place: int) -> int:
