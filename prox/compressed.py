@@ -3,34 +3,20 @@ and memory stays bounded whatever a file holds.
 """
 
 import io
-import lzma
-import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-import httpx
-import pyarrow as pa
 import zstandard
-from aiohttp import ClientError
 from datatrove.io import DataFolder
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
+
+from prox.corpus_access import open_file
 
 BLOCK_BYTES = 1 << 17
 FEED_BYTES = 1 << 13  # a few bytes of zstd can unfold to 128 KiB, and a whole piece is unfolded at once
 LONGEST_BYTES = 1 << 28  # of a line, a record, a text: it is held in memory several times over
 EXCERPT_BYTES = 8_000
-
-# What libraries raise for a file that is damaged, cut off, gone, or not to be had.
-BROKEN_FILE = (
-    EOFError,
-    OSError,
-    UnicodeDecodeError,
-    lzma.LZMAError,
-    zlib.error,
-    zstandard.ZstdError,
-    pa.ArrowException,
-    ClientError,
-    httpx.HTTPError,
-)
 
 
 class _ZstdFile(io.RawIOBase):
@@ -68,8 +54,8 @@ class _ZstdFile(io.RawIOBase):
 def open_binary(folder: DataFolder, name: str) -> BinaryIO:
     """Opens a file of the folder for reading; gz, zst, bz2 and xz are decompressed by its name."""
     if name.endswith((".zst", ".zstd")):
-        return io.BufferedReader(_ZstdFile(folder.open(name, "rb", compression=None)), BLOCK_BYTES)
-    return folder.open(name, "rb", compression="infer")
+        return io.BufferedReader(_ZstdFile(open_file(folder, name)), BLOCK_BYTES)
+    return compr[infer_compression(name)](open_file(folder, name), mode="r")
 
 
 def read_blocks(file: BinaryIO) -> Iterator[bytes]:

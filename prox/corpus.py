@@ -31,6 +31,22 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "text": (".txt", ".md", ".rst"),
 }
 
+_OF_FILES = ("parquet", "jsonl", "warc", "text", "auto")
+_OF_RECORDS = ("parquet", "jsonl", "huggingface", "auto")
+# Which formats an option says something of; the others it would leave as they are, without a word.
+_USED_BY: dict[str, tuple[str, ...]] = {
+    "glob": _OF_FILES,
+    "sample_files": _OF_FILES,
+    "sample_seed": _OF_FILES,
+    "text_column": _OF_RECORDS,
+    "id_column": (*_OF_RECORDS, "warc"),
+    "metadata_columns": (*_OF_RECORDS, "warc"),
+    "split": ("huggingface",),
+    "subset": ("huggingface",),
+    "revision": ("huggingface",),
+    "extract_html": ("warc", "auto"),
+}
+
 
 @dataclass
 class CorpusConfig:
@@ -77,6 +93,7 @@ class CorpusConfig:
             )
             if value == 0 or value < -1
         ]
+        found += self._without_effect()
         if self.format == "package_pages":
             if self.path:
                 found.append(
@@ -87,6 +104,7 @@ class CorpusConfig:
             return [*found, f"corpus.path is not set: format {self.format} needs a {_wanted(self.format)}"]
         if self.format == "huggingface":
             return found
+        found += self._of_one_file()
         if self.format == "auto" and (is_remote(self.path) or self.exists()):
             formats = formats_at(self.path, self.glob)
             if len(formats) != 1:
@@ -94,6 +112,26 @@ class CorpusConfig:
                 return [*found, f"corpus.path {self.path} holds {seen}: name the one to read with corpus.format"]
             return resolve_format(self).problems()
         return found if is_remote(self.path) else found + self._problems_of_files()
+
+    def _without_effect(self) -> list[str]:
+        defaults = CorpusConfig()
+        return [
+            f"corpus.{option} {getattr(self, option)!r} has no effect with format {self.format}: leave it out"
+            for option, formats in _USED_BY.items()
+            if self.format not in formats and getattr(self, option) != getattr(defaults, option)
+        ]
+
+    def _of_one_file(self) -> list[str]:
+        """Choices among files where there is none; of a remote path that shows when it is listed."""
+        is_pattern = globbing.has_magic(self.path) and not Path(self.path).exists()
+        is_file = not is_remote(self.path) and Path(self.path.removeprefix("file://")).is_file()
+        what = "one file" if is_file else "a pattern itself"
+        has_effect = {"glob": not is_file and not is_pattern, "sample_files": not is_file}
+        return [
+            f"corpus.{option} {getattr(self, option)!r} has no effect: corpus.path {self.path} is {what}; leave it out"
+            for option, value in (("glob", ""), ("sample_files", -1))
+            if getattr(self, option) != value and not has_effect[option]
+        ]
 
     def exists(self) -> bool:
         """True when the local path is there; a glob pattern may match nothing."""
@@ -157,13 +195,15 @@ def resolve_format(config: CorpusConfig) -> CorpusConfig:
 class Reject:
     """What became no document: where it stood, why, and its text (cut) as far as it could be read.
 
-    ``broken_file`` names the file whose damage this is; empty where only the record is no document.
+    ``broken_file`` names the file whose damage this is, one of ``of_files`` that are read; empty where only the record
+    is no document.
     """
 
     position: str
     reason: str
     text: str = ""
     broken_file: str = ""
+    of_files: int = 0
 
 
 def _wanted(format: str) -> str:

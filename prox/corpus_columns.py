@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.io import get_datafolder
 
-from prox.compressed import BROKEN_FILE, Lines, open_binary
+from prox.compressed import Lines, open_binary
+from prox.corpus_access import BROKEN_FILE, open_file
 from prox.warc_records import read_warc_records
 
 MISSING = object()
@@ -55,14 +56,16 @@ def columns_at(format: str, file: Path) -> tuple[list[str], str]:
 
     Keys of objects are named with dots.
     """
+    folder = get_datafolder(str(file.parent))
     try:
         if format == "parquet":
-            return _names_of_fields(pq.read_schema(file)), ""
+            with open_file(folder, file.name) as content:
+                return _names_of_fields(pq.read_schema(content)), ""
         if format == "warc":
-            with get_datafolder(str(file.parent)).open(file.name, "rb", compression=None) as content:
+            with open_file(folder, file.name) as content:
                 faults = [record.fault for record in islice(read_warc_records(content), 1)]
             return [], (faults or ["empty file"])[0]
-        with open_binary(get_datafolder(str(file.parent)), file.name) as content:
+        with open_binary(folder, file.name) as content:
             columns = _names_in_lines(Lines(content))
     except BROKEN_FILE as error:
         return [], f"{type(error).__name__}: {error}"

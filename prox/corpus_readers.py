@@ -12,8 +12,8 @@ from typing import Any
 from datatrove.data import Document
 from datatrove.io import get_datafolder
 
-from prox.compressed import BROKEN_FILE
 from prox.corpus import CorpusConfig, Reject
+from prox.corpus_access import BROKEN_FILE, unavailable, why_unavailable
 from prox.corpus_columns import MISSING, take
 from prox.corpus_files import CorpusFiles, list_files
 from prox.corpus_records import DocumentMaker, Faults
@@ -27,7 +27,7 @@ BROKEN_SET = (*BROKEN_FILE, ValueError, RuntimeError)
 
 def _read_files(config: CorpusConfig, files: CorpusFiles | None, faults: Faults) -> Iterator[Document]:
     files = files or list_files(config)
-    faults.place = files.folder
+    faults.place, faults.files = files.folder, len(files.names)
     folder, maker = get_datafolder(files.folder), DocumentMaker(config, faults)
     options: dict[str, Any] = {}
     if config.format == "warc":
@@ -49,7 +49,7 @@ def _read_hub(config: CorpusConfig, faults: Faults) -> Iterator[Document]:
         data = load_dataset(
             config.path, config.subset or None, split=config.split, revision=config.revision or None, streaming=True
         )
-        shards = data.num_shards
+        shards = faults.files = data.num_shards
     except BROKEN_SET as error:
         raise UserError(
             f"data set {config.path} (subset {config.subset or 'default'}, split {config.split}) can't be read: "
@@ -70,6 +70,9 @@ def _read_hub(config: CorpusConfig, faults: Faults) -> Iterator[Document]:
                     yield document
                 index += 1
         except BROKEN_SET as error:
+            cause = why_unavailable(error)
+            if cause is not None:  # datasets has tried again by itself
+                raise unavailable(f"data set {config.path}, shard {name}", cause) from error
             faults.broken(name, f"{name}/{index}", error)
 
 

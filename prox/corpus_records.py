@@ -18,10 +18,13 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Faults:
-    """Passes on what is no document; ``place`` is the folder or data set the positions are in."""
+    """Passes on what is no document; ``place`` is the folder or data set the positions are in, ``files`` the number of
+    files (or shards) that are read of it.
+    """
 
     def __init__(self, on_reject: Callable[[Reject], None], keep_going: bool, place: str) -> None:
         self.on_reject, self.keep_going, self.place = on_reject, keep_going, place
+        self.files = 1
 
     def reject(self, position: str, reason: str, text: str | bytes = "") -> None:
         """A record that is no document."""
@@ -35,7 +38,7 @@ class Faults:
             raise UserError(
                 f"{self.place}/{file} can't be read to its end ({what}; at {position}): fetch it again or remove it"
             )
-        self.on_reject(Reject(position, f"broken file: {what}", _excerpt(text), broken_file=file))
+        self.on_reject(Reject(position, f"broken file: {what}", _excerpt(text), broken_file=file, of_files=self.files))
 
 
 def _clean(text: str) -> str:

@@ -15,8 +15,9 @@ from datatrove.pipeline.extractors import Trafilatura
 from datatrove.pipeline.readers.warc import process_record
 from warcio.archiveiterator import ArchiveIterator
 
-from prox.compressed import BLOCK_BYTES, BROKEN_FILE, LONGEST_BYTES, Lines, open_binary, read_blocks
+from prox.compressed import BLOCK_BYTES, LONGEST_BYTES, Lines, open_binary, read_blocks
 from prox.corpus import CorpusConfig
+from prox.corpus_access import BROKEN_FILE, open_file
 from prox.corpus_records import DocumentMaker, Faults
 from prox.warc_records import read_warc_records
 
@@ -117,7 +118,7 @@ def read_parquet(
 ) -> Iterator[Document]:
     """Parquet by row groups: a broken page costs the rest of its row group."""
     with (
-        folder.open(name, "rb") as file,
+        open_file(folder, name) as file,
         pq.ParquetFile(file, buffer_size=BLOCK_BYTES, pre_buffer=False, page_checksum_verification=True) as parquet,
     ):
         wanted, begin = _to_read(parquet, columns), 0
@@ -159,7 +160,7 @@ def read_warc(
 ) -> Iterator[Document]:
     """WARC and WET: pages that give no text are rejects; requests, headers and the like are no documents at all."""
     extractor = Trafilatura()
-    with folder.open(name, "rb", compression=None) as file:
+    with open_file(folder, name) as file:
         for index, record in enumerate(read_warc_records(file)):
             position = f"{name}/{index}"
             if record.fault:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from prox.compressed import BLOCK_BYTES, BROKEN_FILE, EXCERPT_BYTES, LONGEST_BYTES
+from prox.compressed import BLOCK_BYTES, EXCERPT_BYTES, LONGEST_BYTES
+from prox.corpus_access import BROKEN_FILE
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_FORMAT = 31  # zlib's window bits for a gzip header and trailer

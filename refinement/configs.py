@@ -37,7 +37,10 @@ class IngestConfig(CommandConfig):
     """Consecutive files are read by one task up to so many bytes, as stored; a larger file is a task of its own. A
     corpus with a limit, and one that is no files, is one task."""
     on_broken_file: Literal["keep_going", "stop"] = "keep_going"
-    """`keep_going`: what can't be read of a broken file is a reject, and counted; `stop`: it ends the run."""
+    """`keep_going`: what can't be read of a broken file is a reject, and counted; `stop`: it ends the run. A file that
+    is not to be had (network, access) ends it in any case, and the same command goes on."""
+    max_broken_share: float = 0.1
+    """Above this share of broken files the run stops before anything is committed; a single one never stops it."""
     workers: int = 1
     """Tasks worked on at once, each in its own process; executor `local` only."""
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
@@ -50,7 +53,12 @@ class IngestConfig(CommandConfig):
             bytes_per_task=self.bytes_per_task,
             workers=self.workers,
         )
+        numbers += _share("max_broken_share", self.max_broken_share)
         return self.corpus.problems() + numbers + self.executor.problems(self.output)
+
+    def volatile_fields(self) -> frozenset[str]:
+        """What is finished stays so under another bound."""
+        return super().volatile_fields() | {"max_broken_share"}
 
     def inputs(self) -> list[Path]:
         return corpus_inputs(self.corpus)

@@ -26,28 +26,35 @@ log = logging.getLogger("prox")
 
 TASKS = "tasks"
 PLAN = "plan.jsonl"
+NEVER_TOO_MANY = 1
+"""Broken files that don't stop a run, however few there are in all."""
 
 
 def plan_parts(config: IngestConfig, corpus: CorpusConfig) -> tuple[IngestPart, list[int]]:
     """The task that reads a part, and how many files each part has.
 
-    What the first run planned stays: a remote folder's files may change while it is being read.
+    What the first run planned stays, and nothing is listed again: a remote folder's files may change while it is being
+    read, and what is read needs it no more.
     """
     plan = config.output / TASKS / PLAN
-    files = list_files(corpus) if is_files(corpus) else None
     if not plan.is_file():
-        if files is None:
-            parts = [None]
-        elif corpus.limit >= 0:
-            parts = [list(files.names)]
-        else:
-            parts = cut_into_parts(files, config.bytes_per_task)
+        folder, parts = _parts(config, corpus)
         plan.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(plan, "".join(json.dumps(part) + "\n" for part in parts))
+        write_atomically(plan, "".join(json.dumps(line) + "\n" for line in ({"folder": folder}, *parts)))
     with plan.open(encoding="utf-8") as lines:
+        folder = json.loads(next(lines))["folder"]
         sizes = [len(json.loads(line) or [""]) for line in lines]
-    place = corpus.path or corpus.format
-    return IngestPart(config, place if files is None else files.folder, plan, len(sizes)), sizes
+    return IngestPart(config, folder, plan, len(sizes)), sizes
+
+
+def _parts(config: IngestConfig, corpus: CorpusConfig) -> tuple[str, list[list[str] | None]]:
+    """(folder, names of each part's files); None for a corpus that is read as a whole."""
+    if not is_files(corpus):
+        return corpus.path or corpus.format, [None]
+    files = list_files(corpus)
+    if corpus.limit >= 0:
+        return files.folder, [list(files.names)]
+    return files.folder, cut_into_parts(files, config.bytes_per_task)
 
 
 def run_parts(config: IngestConfig, task: IngestPart, sizes: list[int]) -> None:
@@ -69,24 +76,23 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     """Writes ``documents/``, ``dropped/`` (what became no document) and ``stats.json``.
 
     Raises:
-        UserError: the corpus holds no document, or a file is broken and ``on_broken_file`` is ``stop``.
+        UserError: the corpus holds no document, a file is not to be had, or too many are broken.
     """
     corpus = resolve_format(config.corpus)
     task, sizes = plan_parts(dataclasses.replace(config, corpus=corpus), corpus)
     run_parts(config, task, sizes)
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    broken = 0
-    for rank in range(len(sizes)):
-        part = read_json(task.counts_path(rank))
+    parts = {rank: read_json(task.counts_path(rank)) for rank in range(len(sizes))}
+    for part in parts.values():
         counts.update(part["counts"])
         reasons.update(part["reasons"])
-        broken += len(part["broken_files"])
     if not counts["documents"]:
         _forget(config.output)
         found = f"; left out: {dict(reasons)}" if reasons else ""
         source = corpus.path or corpus.format
         raise UserError(f"the corpus {source} holds no document{found}: check corpus.path and corpus.text_column")
+    broken = _check_broken(task, parts)
     if broken:
         log.warning("%d files could not be read to their end; %s says where and why", broken, config.output / DROPPED)
     summary = {
@@ -104,7 +110,23 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
     return summary
 
 
+def _check_broken(task: IngestPart, parts: dict[int, dict[str, Any]]) -> int:
+    """The number of broken files. Too many are a ``UserError``, and the next run reads the parts they are in again."""
+    files = sum(part["files"] for part in parts.values())
+    names = [name for part in parts.values() for name in part["broken_files"]]
+    if len(names) > max(NEVER_TOO_MANY, task.config.max_broken_share * files):
+        for rank, part in parts.items():
+            if part["broken_files"]:
+                task.counts_path(rank).unlink()
+        raise UserError(
+            f"{len(names)} of {files} files could not be read to their end, the first is {task.folder}/{names[0]} "
+            f"({task.config.output / DROPPED} says where and why): mend them or leave them out, or raise "
+            f"--max_broken_share {task.config.max_broken_share}; the same command reads them again"
+        )
+    return len(names)
+
+
 def _forget(output: Path) -> None:
     """Makes the next run read everything again: nothing here is worth keeping, and what was wrong may be mended."""
-    for kind in (TASKS, PARTS, DOCUMENTS):
+    for kind in (TASKS, PARTS, DOCUMENTS, DROPPED):
         shutil.rmtree(output / kind, ignore_errors=True)

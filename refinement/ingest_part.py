@@ -62,8 +62,8 @@ class UnitSeries:
 
 
 class IngestPart(PipelineStep):
-    """Reads part number ``rank`` of the corpus, as ``plan`` lists it: a line of JSON a part, names of files or null for
-    the corpus as a whole.
+    """Reads part number ``rank`` of the corpus, as ``plan`` lists it: a line of JSON with the folder, then one a part,
+    names of files or null for the corpus as a whole.
     """
 
     name, type = "corpus part", "READER"
@@ -90,7 +90,7 @@ class IngestPart(PipelineStep):
 
     def _corpus_files(self, rank: int) -> CorpusFiles | None:
         with self.plan.open(encoding="utf-8") as lines:
-            names = json.loads(next(islice(lines, rank, None)))
+            names = json.loads(next(islice(lines, rank + 1, None)))
         return None if names is None else CorpusFiles(self.folder, names)
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
@@ -102,12 +102,15 @@ class IngestPart(PipelineStep):
         counts: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         broken: dict[str, None] = {}
+        files = self._corpus_files(rank)
+        of_files = len(files.names) if files else 1
 
         def set_aside(reject: Reject) -> None:
+            nonlocal of_files
             reasons[reject.reason.split(":")[0]] += 1
             rejects.add({"id": reject.position, "text": reject.text, "metadata": "{}", "reason": reject.reason})
             if reject.broken_file and reject.broken_file not in broken:
-                broken[reject.broken_file] = None
+                broken[reject.broken_file], of_files = None, reject.of_files
                 log.warning("%s/%s: %s (at %s)", self.folder, reject.broken_file, reject.reason, reject.position)
 
         keep_going = self.config.on_broken_file == "keep_going"
@@ -115,7 +118,7 @@ class IngestPart(PipelineStep):
             UnitSeries(self.config, DOCUMENTS, DOCUMENT_SCHEMA, prefix) as documents,
             UnitSeries(self.config, DROPPED, DROPPED_SCHEMA, prefix) as rejects,
         ):
-            source = open_corpus(self.config.corpus, set_aside, self._corpus_files(rank), keep_going)
+            source = open_corpus(self.config.corpus, set_aside, files, keep_going)
             if self.config.workers == 1:  # of several, each would draw its own bar
                 source = track(source, f"ingest, part {rank + 1} of {self.parts}", None, "documents")
             for document in source:
@@ -129,7 +132,6 @@ class IngestPart(PipelineStep):
             rejects.finish()
         self.stat_update(StatHints.forwarded, value=counts["documents"])
         units = {DOCUMENTS: documents.names, DROPPED: rejects.names}
-        write_json(
-            self.counts_path(rank), {"counts": counts, "reasons": reasons, "broken_files": list(broken), "units": units}
-        )
+        found = {"counts": counts, "reasons": reasons, "files": of_files, "broken_files": list(broken), "units": units}
+        write_json(self.counts_path(rank), found)
         yield from ()

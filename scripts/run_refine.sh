@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Refines your own files: scripts/run_refine.sh --input PATH --output DIR [options] [-- more]
 #
-#   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst), WARC/WET, text files
+#   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst,
+#                              bz2, xz), WARC/WET, text files
 #   --output DIR               where everything goes; the refined corpus is DIR/chunk/documents/*.parquet
 #   --format NAME              parquet, jsonl, warc or text, where the files' names don't say it (default: auto)
 #   --text_column NAME         column or key that holds the text (default: text)
@@ -10,9 +11,11 @@
 #   --engine local|vllm|server what runs the refiners (default: local)
 #   --document_url URL         server of the document refiner, up to and including /v1 (engine server)
 #   --chunk_url URL            server of the chunk refiner (engine server)
-#   --executor local|ray|slurm where units are refined (default: local, on this machine)
-#   --workers N                units refined at once; each has a process and a refiner of its own (executor local; 1)
-#   -- more                    further options of both refining steps, as `--executor.slurm.partition gpu`
+#   --executor local|ray|slurm where files are read and units refined (default: local, on this machine)
+#   --workers N                files read at once, then units refined at once; each has a process of its own, and when
+#                              refining a refiner of its own (executor local; default: 1)
+#   -- more                    further options of both refining steps, as `--executor.slurm.partition gpu`; reading the
+#                              files takes those of `--executor.` too, but no GPUs
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -68,9 +71,21 @@ for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
 done
 start_recipe refine
 
+# What of the further options holds for reading too: where it runs, without the refiners' GPUs.
+WHERE=(--executor.kind "$EXECUTOR" --workers "$WORKERS")
+HOW=(--engine.kind "$ENGINE" "${WHERE[@]}" "$@")
+while [ $# -gt 0 ]; do
+    OPTION=("$1")
+    shift
+    case ${OPTION[0]} in *=*) ;; --*) while [ $# -gt 0 ] && [[ $1 != --* ]]; do OPTION+=("$1"); shift; done ;; esac
+    case ${OPTION[0]} in
+        --executor.*.gpus_per_task | --executor.*.gpus_per_task=*) ;;
+        --executor.*) WHERE+=("${OPTION[@]}") ;;
+    esac
+done
+
 step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
-    --corpus.limit -1 --output "$RUN/ingest"
-HOW=(--engine.kind "$ENGINE" --executor.kind "$EXECUTOR" --workers "$WORKERS" "$@")
+    --corpus.limit -1 "${WHERE[@]}" --output "$RUN/ingest"
 step refinement document --documents "$RUN/ingest" --refiner.checkpoint "$DOCUMENT_REFINER" \
     --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" --output "$RUN/document"
 step refinement "$CHUNK" --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from prox import compressed, format_readers
+from prox import compressed, corpus_access, format_readers
 from prox.compressed import Lines
 from prox.corpus import CorpusConfig, Reject, open_corpus
 from prox.errors import UserError
@@ -69,12 +69,16 @@ def test_damaged_archive_is_read_to_the_damage(tmp_path: Path, suffix: str) -> N
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.warc", "a.txt"])
-def test_file_that_is_gone_or_refuses(tmp_path: Path, name: str) -> None:
+def test_file_that_is_gone_or_refuses(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_access, "PAUSES", (0.0,))
     (tmp_path / name).symlink_to(tmp_path / "nowhere")
-    (tmp_path / f"refuses_{name}").symlink_to("/proc/self/mem")  # opens, and can't be read
-    documents, rejects = read(CorpusConfig({"a.txt": "text"}.get(name, Path(name).suffix[1:]), str(tmp_path)))
+    config = CorpusConfig({"a.txt": "text"}.get(name, Path(name).suffix[1:]), str(tmp_path))
+    documents, (gone,) = read(config)
     assert documents == []
-    assert [reject.broken_file for reject in rejects] == [name, f"refuses_{name}"]
+    assert (gone.broken_file, gone.of_files) == (name, 1)
+    (tmp_path / f"refuses_{name}").symlink_to("/proc/self/mem")  # is there, and can't be read
+    with pytest.raises(UserError, match=f"refuses_{name} is not to be had"):
+        read(config)
 
 
 def test_odd_json(tmp_path: Path) -> None:

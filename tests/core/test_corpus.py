@@ -211,3 +211,59 @@ def test_auto_goes_by_the_names_of_the_files(tmp_path: Path) -> None:
     assert "no file of a known format" in CorpusConfig(path=str(tmp_path), glob="*.docx").problems()[0]
     assert CorpusConfig(path=str(tmp_path / "b.jsonl"), text_column="body").problems()
     assert "does not exist" in CorpusConfig(path=str(tmp_path / "c")).problems()[0]
+
+
+WITHOUT_EFFECT = [
+    ("huggingface", {"sample_files": 3}),
+    ("huggingface", {"glob": "*.parquet"}),
+    ("package_pages", {"sample_files": 3}),
+    ("package_pages", {"text_column": "body"}),
+    ("package_pages", {"metadata_columns": ["url"]}),
+    ("jsonl", {"split": "test"}),
+    ("parquet", {"subset": "en"}),
+    ("text", {"revision": "abc"}),
+    ("text", {"text_column": "body"}),
+    ("text", {"id_column": "url"}),
+    ("warc", {"text_column": "body"}),
+    ("jsonl", {"extract_html": False}),
+]
+
+
+@pytest.mark.parametrize(("format", "options"), WITHOUT_EFFECT)
+def test_settings_of_another_format_are_refused(tmp_path: Path, format: str, options: dict) -> None:
+    path = "" if format == "package_pages" else str(tmp_path)
+    ((option, value),) = options.items()
+    wanted = f"corpus.{option} {value!r} has no effect with format {format}: leave it out"
+    assert wanted in CorpusConfig(format, path, **options).problems()
+    assert not any("no effect" in problem for problem in CorpusConfig(format, path).problems())
+
+
+def test_settings_of_another_format_are_refused_where_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("page")
+    assert CorpusConfig(path=str(tmp_path), text_column="body").problems() == [
+        "corpus.text_column 'body' has no effect with format text: leave it out"
+    ]
+
+
+def test_a_choice_among_files_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x"}\n')
+    for config, option, what in (
+        (CorpusConfig(path=str(path), sample_files=2), "sample_files 2", "one file"),
+        (CorpusConfig("jsonl", f"file://{path}", glob="*"), "glob '*'", "one file"),
+        (CorpusConfig("jsonl", str(tmp_path / "*.jsonl"), glob="b*"), "glob 'b*'", "a pattern itself"),
+        (CorpusConfig("jsonl", "s3://pages/*.jsonl", glob="b*"), "glob 'b*'", "a pattern itself"),
+    ):
+        (problem,) = config.problems()
+        assert problem.startswith(f"corpus.{option} has no effect: corpus.path ")
+        assert what in problem
+    assert CorpusConfig("jsonl", str(tmp_path / "*.jsonl"), sample_files=1).problems() == []
+
+
+def test_a_warc_record_can_be_known_by_its_address(tmp_path: Path) -> None:
+    body = b"Text."
+    header = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Record-ID: <urn:1>\r\nWARC-Target-URI: http://x\r\n"
+    header += b"WARC-Date: 2020-01-01T00:00:00Z\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n"
+    (tmp_path / "a.warc").write_bytes(header + body + b"\r\n\r\n")
+    documents, _ = read(CorpusConfig("warc", str(tmp_path), id_column="url"))
+    assert [document.id for document in documents] == ["http://x"]

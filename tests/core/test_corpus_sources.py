@@ -180,3 +180,10 @@ def test_http(tmp_path: Path, served: str) -> None:
     documents = list(open_corpus(CorpusConfig("jsonl", served), rejects.append, files, keep_going=True))
     assert len(documents) == 30
     assert [reject.broken_file for reject in rejects] == ["nowhere.jsonl"]
+
+
+@pytest.mark.parametrize("options", [{"sample_files": 2}, {"glob": "*.gz"}])
+def test_a_choice_among_files_where_the_address_is_one(tmp_path: Path, served: str, options: dict) -> None:
+    fill(tmp_path)
+    with pytest.raises(UserError, match=f"corpus.{next(iter(options))}: .* is one file"):
+        list_files(CorpusConfig("jsonl", f"{served}/0.jsonl.gz", **options))

@@ -16,7 +16,7 @@ import pytest
 from prox.units import iterate_documents, read_rows, unit_files
 from tests.refinement.test_ingest import contents, ingest
 
-SMALL = ("--bytes_per_task", "2000", "--documents_per_unit", "7")
+SMALL = ("--max_broken_share", "0.2", "--bytes_per_task", "2000", "--documents_per_unit", "7")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, pages_folder
     assert all(len(list(read_rows(file))) <= 7 for file in unit_files(tmp_path / "a"))
     documents = list(iterate_documents(tmp_path / "a"))
     assert len({document.id for document in documents}) == len(documents) > 9 * 20
-    whole = ("--bytes_per_task", "10000000", "--documents_per_unit", "1000")
+    whole = (*SMALL[:2], "--bytes_per_task", "10000000", "--documents_per_unit", "1000")
     assert ingest(pages_folder, tmp_path / "c", *whole) == 0
     assert [document.id for document in iterate_documents(tmp_path / "c")] == [document.id for document in documents]
     names = [file.name for file in unit_files(tmp_path / "c")]
@@ -153,3 +153,47 @@ def test_bounds_must_be_positive(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert ingest(tmp_path, tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert all(f"{name} {value}: must be at least 1" in error for name, value in zip(options[::2], options[1::2], strict=True))  # fmt: skip # noqa: E501
+
+
+def test_many_broken_files_stop_before_the_commit(
+    tmp_path: Path, pages_folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    output, small = tmp_path / "out", SMALL[2:]
+    assert ingest(pages_folder, output, *small) == 1
+    error = capsys.readouterr().err
+    assert f"2 of 11 files could not be read to their end, the first is {pages_folder}/4.jsonl.gz" in error
+    assert "--max_broken_share 0.1" in error
+    assert not (output / "_SUCCESS").exists()
+    assert ingest(pages_folder, output, *small, "--max_broken_share", "0.2") == 0
+    assert stats_of(output)["broken_files"] == 2
+    assert any("4 of 6 tasks are complete" in line for line in caplog.messages), "those without a broken file"
+    assert ingest(pages_folder, tmp_path / "bad", *small, "--max_broken_share", "2") == 2
+
+
+def test_one_broken_file_of_two_does_not_stop(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "whole"}\n')
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "cut off"}\n' * 100)[:-20])
+    assert ingest(folder, tmp_path / "out", "--max_broken_share", "0") == 0
+    assert stats_of(tmp_path / "out")["broken_files"] == 1
+
+
+def test_shards_of_a_data_set_are_counted_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        content = gzip.compress(b"".join(b'{"text": "line %d"}\n' % line for line in range(100)))
+        (tmp_path / f"{number}.jsonl.gz").write_bytes(content[: -40 if number > 1 else None])
+    output = tmp_path.parent / f"{tmp_path.name}-out"
+    assert ingest(tmp_path, output, "--corpus.format", "huggingface") == 1
+    assert "2 of 4 files could not be read to their end" in capsys.readouterr().err
+
+
+def test_an_empty_corpus_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n')
+    assert ingest(tmp_path / "a.jsonl", tmp_path / "out") == 1
+    assert not (tmp_path / "out" / "dropped").exists()
+
+
+def test_spaces_in_the_output_under_slurm(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest(corpus, tmp_path / "o u t", "--executor.kind", "slurm") == 2
+    assert "holds spaces" in capsys.readouterr().err

@@ -1,0 +1,35 @@
+"""What the shipped configs and scripts ask of reading a corpus."""
+
+from pathlib import Path
+
+import pytest
+
+from prox.corpus import CorpusConfig
+from tests.core.conftest import Rehearsal
+from tests.core.test_configs import CONFIGS, parse_files, verbs_of
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("corpora/*.yaml")), ids=lambda file: file.stem)
+def test_shipped_corpora_set_nothing_without_effect(file: Path) -> None:
+    config: CorpusConfig = parse_files("refinement", "ingest", CONFIGS / "refinement/ingest.yaml", file).corpus
+    assert not any("no effect" in problem for problem in config.problems())
+
+
+MORE = "--executor.slurm.partition gpu --executor.slurm.gpus_per_task 1 --executor.slurm.cpus_per_task=4 "
+MORE += "--max_failed_share 0.5 --executor.ray.gpus_per_task=2 --executor.slurm.workers 9"
+
+
+def test_refine_reads_where_it_refines_without_gpus(rehearsal: Rehearsal) -> None:
+    from prox.command import parse
+
+    done = rehearsal.run(f"scripts/run_refine.sh --input a --output b --executor slurm --workers 3 -- {MORE}")
+    assert done.returncode == 0, done.stderr
+    (_, *ingest), (_, *document), (_, *chunk), *_ = rehearsal.commands()
+    assert [ingest[0], document[0], chunk[0]] == ["ingest", "document", "chunk"]
+    for arguments, gpus in ((ingest, 0), (document, 1), (chunk, 1)):
+        _, config = parse("refinement", verbs_of("refinement"), arguments)
+        slurm = config.executor.slurm
+        assert (config.workers, config.executor.kind) == (3, "slurm")
+        assert (slurm.partition, slurm.cpus_per_task, slurm.workers) == ("gpu", 4, 9)
+        assert slurm.gpus_per_task == gpus
+        assert config.executor.ray.gpus_per_task == 2 * gpus
