@@ -10,6 +10,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import secrets
+import socket
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,9 +54,15 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def name_aside(path: Path) -> Path:
+    """A hidden name beside ``path``, to write under before renaming, that no other process or machine takes."""
+    host = hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes ``text`` aside and renames it over ``path``, so that a reader never sees half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = name_aside(path)
     try:
         aside.write_text(text, encoding="utf-8")
         os.replace(aside, path)

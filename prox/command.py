@@ -20,7 +20,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from prox import artifact
+from prox import artifact, slurm_queue
 from prox.errors import ConfigError, Pending, UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -159,6 +159,7 @@ def is_finished(command: str, output: Path, mark: str) -> bool:
         if not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir()):
             raise UserError(f"--output {output} holds what no `python -m {command}` wrote: give an empty or new folder")
     elif started is not None and started != mark:
+        slurm_queue.require_none(output)  # jobs under way know their paths, and would write into the next output
         previous = artifact.set_aside(output)
         log.info("%s: config or inputs changed; the earlier output is now %s", command, previous)
         returned = artifact.take_back(output, mark)

@@ -1,9 +1,10 @@
 """Tasks as an array of Slurm jobs: submitted by datatrove, then waited for, or finished by a later call.
 
 The launch script and the pickled pipeline lie beside the tasks' marks, as ``launch_script.slurm`` and ``executor.pik``.
+A job knows its paths and the output's fingerprint; where another output has taken its
+place, what it does never counts.
 """
 
-import hashlib
 import logging
 import os
 import shlex
@@ -11,25 +12,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import PipelineStats
 from loguru import logger as datatrove_log
 
+from prox.artifact import started_fingerprint, write_atomically
 from prox.cluster import SlurmConfig
 from prox.command import configure_logging
 from prox.errors import Pending, UserError
+from prox.slurm_queue import job_name, queued, refuse, submitted, surely_queued
 from prox.tasks import Tasks
 
 log = logging.getLogger("prox")
-
-
-def job_name(label: str, folder: str) -> str:
-    """The name of an output's jobs: by it a later call finds those that an earlier one submitted."""
-    digest = hashlib.blake2b(str(Path(folder).resolve()).encode("utf-8", "surrogateescape"), digest_size=4)
-    return f"{label.replace(',', '').replace(' ', '-')}-{digest.hexdigest()}"
 
 
 class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
@@ -47,7 +43,6 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
             mem_per_cpu_gb=settings.mem_per_cpu_gb,
             gpus_per_task=settings.gpus_per_task,
             workers=settings.workers or -1,
-            job_name=job_name(label, logging_dir),
             qos=settings.qos,
             env_command=settings.env_command or f"export PATH={shlex.quote(sys.prefix)}/bin:$PATH",
             sbatch_args=settings.sbatch_args,
@@ -56,6 +51,9 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
             tasks_per_job=settings.tasks_per_job,
         )
         self.label, self.sizes, self.settings = label, sizes, settings
+        self.artifact = self.output
+        self.fingerprint = started_fingerprint(self.artifact)
+        self.job_name = job_name(label, self.artifact, self.fingerprint)
 
     def run(self) -> None:
         """Submits what is not complete and waits for it; inside a job, runs the job's tasks."""
@@ -64,25 +62,37 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
             SlurmPipelineExecutor.run(self)
         else:
             super().run()
+            submitted(self.artifact).unlink(missing_ok=True)
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
+        self._check_output()
         try:
             return super()._run_for_rank(rank, local_rank, node_rank)
         except UserError as error:
+            self._check_output()
             with self.logging_dir.open(f"errors/{rank:05d}", "w") as file:
                 file.write(str(error))
             raise
 
+    def mark_rank_as_completed(self, rank: int) -> None:
+        """Marks a task, unless the output was replaced while it ran."""
+        self._check_output()
+        super().mark_rank_as_completed(rank)
+
+    def _check_output(self) -> None:
+        if started_fingerprint(self.artifact) != self.fingerprint:
+            raise UserError(
+                f"{self.artifact} is no longer the output that this job was submitted for: its config or inputs "
+                f"changed, or it was moved; end the jobs with `scancel --name={self.job_name}`"
+            )
+
     def launch_merge_stats(self) -> None:
         """Nothing: datatrove's own job for this would stay in the queue for ever when a task has failed."""
 
-    def is_under_way(self) -> bool:
-        """True while jobs of this output are in the queue, and also when the queue can't be asked."""
-        command = ["squeue", "--me", "--noheader", f"--name={self.job_name}", "--format=%i"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            log.warning("%s: squeue failed (%s)", self.label, done.stderr.strip())
-        return bool(done.returncode or done.stdout.strip())
+    def _find_under_way(self) -> bool:
+        jobs = surely_queued(self.artifact)
+        refuse(self.artifact, (name for name in jobs if not name.endswith(f"-{self.fingerprint}")))
+        return self.job_name in jobs
 
     def _finished(self, ranks: list[int]) -> Iterator[int]:
         if self.is_under_way():
@@ -103,6 +113,8 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
         for rank in failed:
             self.logging_dir.rm(f"errors/{rank:05d}")
         datatrove_log.remove()  # it would tell the console the same
+        submitted(self.artifact).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(submitted(self.artifact), f"{self.job_name}\n")
         try:
             self.launch_job()
         except subprocess.CalledProcessError as error:
@@ -118,7 +130,8 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
         gone = 0
         while True:
             # First the queue, then the marks: a job that ends in between has left its mark.
-            gone = 0 if self.is_under_way() else gone + 1
+            jobs = queued(self.artifact)
+            gone = gone + 1 if jobs is not None and self.job_name not in jobs else 0
             incomplete = set(self.get_incomplete_ranks(left))
             yield from (rank for rank in left if rank not in incomplete)
             left = sorted(incomplete)
@@ -141,7 +154,11 @@ class SlurmTaskExecutor(Tasks, SlurmPipelineExecutor):
         log.error("%s: the jobs ended without %d of %d units", self.label, len(left), self.tasks)
         errors = self._errors(left)
         if errors:
-            return UserError(next(iter(errors.values())))
+            message = next(iter(errors.values()))
+            unseen = len(left) - len(errors)
+            if unseen:  # a job ends with its first unit that fails
+                message += f" (units not finished beside it: {unseen}; the same command goes on with what is left)"
+            return UserError(message)
         return UserError(
             f"{self.label}: {len(left)} of {self.tasks} units were not finished by their jobs, the first is unit "
             f"{left[0]} (time, memory, or a fault): {self.slurm_logs_folder} holds the jobs' output; the same command "

@@ -5,15 +5,18 @@ costs the tasks under way and nothing else. The marks are the same under every e
 another began.
 """
 
+import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
-from multiprocessing import current_process, get_context
+from itertools import islice
+from multiprocessing import active_children, current_process, get_context
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.stats import PipelineStats
 from loguru import logger as datatrove_log
 
+from prox import slurm_queue
+from prox.artifact import started_fingerprint
 from prox.cluster import ExecutorConfig
 from prox.command import configure_logging
 from prox.engines import close_engines
@@ -44,6 +49,14 @@ def _log_to_file(logging_dir: DataFolder, rank: int, local_rank: int = 0, node_r
     return file
 
 
+def _files_in(folder: Path) -> set[str]:
+    """Names of the files in a folder, which may be absent."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
+
+
 class Tasks(PipelineExecutor):
     """What our executors share; comes before one of datatrove's in a class's bases.
 
@@ -54,6 +67,13 @@ class Tasks(PipelineExecutor):
     sizes: Sequence[int]
     noun = "documents"
     """What ``sizes`` counts."""
+    _under_way: bool | None = None
+
+    @property
+    def output(self) -> Path:
+        """The artefact that the tasks are for: the nearest folder above their marks that a command started."""
+        folder = Path(self.logging_dir.path)
+        return next((parent for parent in folder.parents if started_fingerprint(parent) is not None), folder.parent)
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
         datatrove.executor.base.add_task_logger = _log_to_file
@@ -66,20 +86,35 @@ class Tasks(PipelineExecutor):
             datatrove_log.remove()  # closing a task's log puts datatrove's console sink back
 
     def is_under_way(self) -> bool:
-        """True while tasks that an earlier call handed out may still be running: their files must be left alone."""
+        """True while tasks that an earlier call handed out are running: their files must be left alone.
+
+        Asked once, so that all that a run does goes by one answer. Raises ``UserError`` where jobs are writing into the
+        output that this executor can't wait for.
+        """
+        if self._under_way is None:
+            self._under_way = self._find_under_way()
+        return self._under_way
+
+    def _find_under_way(self) -> bool:
+        slurm_queue.require_none(self.output)
         return False
 
     def forget_lost(self, files: Callable[[int], Iterable[Path]]) -> None:
         """A completed task one of whose ``files`` was deleted since is run again."""
         if self.is_under_way():
             return
+        incomplete = set(self.get_incomplete_ranks())
+        present: dict[Path, set[str]] = {}  # by folder, each listed once
         for rank in range(self.world_size):
-            marker = f"completions/{rank:05d}"
-            if self.logging_dir.isfile(marker) and not all(path.is_file() for path in files(rank)):
-                self.logging_dir.rm(marker)
+            for path in files(rank) if rank not in incomplete else ():
+                if path.parent not in present:
+                    present[path.parent] = _files_in(path.parent)
+                if path.name not in present[path.parent]:
+                    self.logging_dir.rm(f"completions/{rank:05d}")
+                    break
 
     def run(self) -> None:
-        """Runs the tasks that are not complete; the first error ends the run, finished tasks stay."""
+        """Runs the tasks that are not complete; the first error ends the run, and finished tasks stay."""
         self.save_executor_as_json()
         ranks = self.get_incomplete_ranks()
         left = sum(self.sizes[rank] for rank in ranks)
@@ -100,7 +135,7 @@ class TaskExecutor(Tasks, LocalPipelineExecutor):
 
     Its own ``run`` starts a manager process that outlives a killed parent, and waits for ever for a worker that the
     kernel killed for memory. Workers live as long as the run, so what they load they load once; each of several sees
-    its own ``gpus_per_worker`` GPUs.
+    its own ``gpus_per_worker`` GPUs. After an error the tasks under way are finished; an interrupt ends them too.
     """
 
     def __init__(
@@ -116,27 +151,71 @@ class TaskExecutor(Tasks, LocalPipelineExecutor):
                 yield rank
             return
         context = get_context("forkserver")  # a forked child could not use CUDA
-        arguments = (os.getpid(), visible_gpus(), self.gpus_per_worker)
+        arguments = (self, os.getpid(), visible_gpus(), self.gpus_per_worker)
+        others = set(active_children())
+        waiting = iter(ranks)
+        running: dict[Future[None], int] = {}
         with ProcessPoolExecutor(self.workers, context, _start_worker, arguments) as pool:
-            futures = {pool.submit(self._run_for_rank, rank): rank for rank in ranks}
+
+            def hand_out(number: int) -> None:
+                running.update({pool.submit(_run_task, rank): rank for rank in islice(waiting, number)})
+
             try:
-                for future in as_completed(futures):
-                    future.result()
-                    yield futures[future]
+                # One task a worker: what is queued for workers already can't be called back.
+                hand_out(self.workers)
+                while running:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        rank = running.pop(future)
+                        future.result()
+                        hand_out(1)
+                        yield rank
             except BrokenProcessPool:
                 raise UserError(
                     f"{self.label}: a worker process was killed, as the kernel does when memory runs out: run the same "
                     f"command again, with fewer than --workers {self.workers} if memory was short; finished units are "
                     "kept"
                 ) from None
+            except Exception:
+                log.info("%s: an error; the tasks under way are finished, then it is told", self.label)
+                raise
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(active_children()) - others:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGINT)
                 raise
 
 
-def _start_worker(owner: int, gpus: Sequence[str], gpus_each: int) -> None:
-    """Sets up a worker process: its GPUs, and its end when the process that asked for it is gone."""
+class _Worker:
+    """The state of a worker process: what it runs, and whether it is at it."""
+
+    executor: Tasks
+    busy = stopped = False
+
+
+def _run_task(rank: int) -> None:
+    """Runs one task in a worker process."""
+    if _Worker.stopped:
+        raise KeyboardInterrupt
+    _Worker.busy = True
+    try:
+        _Worker.executor._run_for_rank(rank)
+    finally:
+        _Worker.busy = False
+
+
+def _interrupt(*_: object) -> None:
+    """Ends a worker's task once, however often the interrupt is sent; an idle worker's end is the pool's affair."""
+    _Worker.stopped = True
+    if _Worker.busy:
+        _Worker.busy = False
+        raise KeyboardInterrupt
+
+
+def _start_worker(executor: Tasks, owner: int, gpus: Sequence[str], gpus_each: int) -> None:
+    """Sets up a worker process: its tasks, its GPUs, and its end when the process that asked for it is gone."""
     configure_logging()
+    _Worker.executor = executor
+    signal.signal(signal.SIGINT, _interrupt)
     if gpus:
         number = int(current_process().name.rsplit("-", 1)[1])  # the workers of a pool have consecutive ones
         os.environ[VARIABLE] = ",".join(gpus_of_worker(number, gpus, gpus_each))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document
 
+from prox.artifact import name_aside
 from prox.errors import UserError
 
 DOCUMENTS = "documents"
@@ -49,7 +50,7 @@ class UnitFile:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path, self.schema = path, schema
         self.num_rows = 0
-        self._aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._aside = name_aside(path)
         self._rows: list[Mapping[str, Any]] = []
         self._characters = 0
         path.parent.mkdir(parents=True, exist_ok=True)

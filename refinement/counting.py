@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from prox.artifact import name_aside
 from prox.engines.local import load_tokenizer
 from prox.units import DOCUMENTS, DROPPED, LEDGER, read_rows, source_hash
 from prox.words import count_words
@@ -167,7 +168,7 @@ def _tokenizer(name: str) -> "PreTrainedTokenizerBase":
 def write_counts(path: Path, counts: dict[str, Counts]) -> None:
     """Writes a unit's counts aside and renames them; the same counts give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = name_aside(path)
     try:
         aside.write_bytes(gzip.compress(json.dumps(counts, sort_keys=True).encode(), compresslevel=6, mtime=0))
         os.replace(aside, path)

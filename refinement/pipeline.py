@@ -23,18 +23,40 @@ from prox.units import (
 )
 
 
+class Units:
+    """An artefact's units, listed once for all tasks; copies of a pipeline share it."""
+
+    def __init__(self, artifact: Path) -> None:
+        self.artifact = artifact
+        self._names = [file.name for file in unit_files(artifact)]
+
+    def name(self, rank: int) -> str:
+        """File name of unit number ``rank``."""
+        return self._names[rank]
+
+    def path(self, rank: int) -> Path:
+        """Where unit number ``rank`` lies."""
+        return self.artifact / DOCUMENTS / self.name(rank)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Units":
+        return self
+
+    def __str__(self) -> str:
+        return f"{len(self._names)} units of {self.artifact}"  # all that executor.json holds of them
+
+
 class ReadUnit(PipelineStep):
     """The documents of unit number ``rank``."""
 
     name, type = "unit", "READER"
 
-    def __init__(self, artifact: Path) -> None:
+    def __init__(self, units: Units) -> None:
         super().__init__()
-        self.artifact = artifact
+        self.units = units
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Ignores ``data``: this is a pipeline's first step."""
-        for document in read_documents(unit_files(self.artifact)[rank]):
+        for document in read_documents(self.units.path(rank)):
             self.stat_update(StatHints.total)
             self.update_doc_stats(document)
             yield document
@@ -51,7 +73,7 @@ class UnitWriter(PipelineStep):
 
     def __init__(self, source: Path, output: Path, ledger_schema: pa.Schema) -> None:
         super().__init__()
-        self.source, self.output, self.ledger_schema = source, output, ledger_schema
+        self.units, self.output, self.ledger_schema = Units(source), output, ledger_schema
         self._files: dict[str, UnitFile] = {}
 
     def drop(self, document: Document, reason: str) -> None:
@@ -75,7 +97,7 @@ class UnitWriter(PipelineStep):
 
     def files(self, rank: int) -> dict[str, Path]:
         """The files of one unit, by kind."""
-        name = unit_files(self.source)[rank].name
+        name = self.units.name(rank)
         return {kind: self.output / kind / name for kind in (DROPPED, LEDGER, DOCUMENTS)}
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:

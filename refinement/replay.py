@@ -33,9 +33,13 @@ class ReplayStep(PipelineStep):
         super().__init__()
         self.config, self.writer = config, writer
 
+    def ledger_path(self, rank: int) -> Path:
+        """The ledger's unit number ``rank``; it has the name of the documents'."""
+        return self.config.ledger / LEDGER / self.writer.units.name(rank)
+
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents that are left."""
-        pairs = self._pairs(data, unit_files(self.config.ledger, LEDGER)[rank])
+        pairs = self._pairs(data, self.ledger_path(rank))
         if recorded(self.config.ledger)["command"] == "refinement document":
             yield from self._decide(pairs)
             return

@@ -21,7 +21,7 @@ from prox import ledger
 from prox.decision import DROP_ANSWER, KEEP_ANSWER
 from prox.errors import UserError
 from prox.tasks import make_executor
-from prox.units import LEDGER, read_documents, unit_files, write_unit
+from prox.units import read_documents, unit_files, write_unit
 from prox.words import count_words
 from refinement import document as document_stage
 from refinement.pipeline import UnitWriter
@@ -107,12 +107,11 @@ class SizeStep(ReplayStep):
 
     def path(self, rank: int) -> Path:
         """Where the sizes of a unit go."""
-        return self.select.output / SIZES / unit_files(self.select.ledger, LEDGER)[rank].name
+        return self.select.output / SIZES / self.writer.units.name(rank)
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Ignores ``data``, and yields nothing."""
-        source = unit_files(self.select.documents)[rank]
-        pairs = self._pairs(read_documents(source), unit_files(self.select.ledger, LEDGER)[rank])
+        pairs = self._pairs(read_documents(self.writer.units.path(rank)), self.ledger_path(rank))
         write_unit(self.path(rank), self._rows(pairs), SIZES_SCHEMA)
         yield from ()
 

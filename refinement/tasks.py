@@ -18,7 +18,7 @@ log = logging.getLogger("prox")
 
 
 def _remove_half_written_units(output: Path) -> None:
-    """Removes what killed workers were writing; no later run takes these names, which hold a process id, again."""
+    """Removes what killed workers were writing; no later run takes these names again."""
     for kind in (DOCUMENTS, DROPPED, LEDGER):
         for path in (output / kind).glob(".*.tmp"):
             path.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], wr
     executor = make_executor(
         config.executor,
         label,
-        [ReadUnit(config.documents), *steps, writer],
+        [ReadUnit(writer.units), *steps, writer],
         sizes=[pq.read_metadata(file).num_rows for file in unit_files(config.documents)],
         folder=config.output / "tasks",
         workers=config.workers,

@@ -1,21 +1,26 @@
-"""Tasks under the local executor, and which GPUs a worker sees; tests/refinement/test_executors.py has the clusters."""
+"""Tasks under the local executor, and which GPUs a worker sees; tests/refinement/ has the clusters."""
 
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from prox.artifact import name_aside
 from prox.cluster import ExecutorConfig, RayConfig, SlurmConfig
 from prox.engines import EngineConfig, load_engine
 from prox.errors import UserError
 from prox.gpus import gpus_of_worker, visible_gpus
 from prox.tasks import Tasks, make_executor
+from prox.units import UnitFile, read_rows
 
 
 class Step(PipelineStep):
@@ -71,6 +76,26 @@ class Failing(Step):
     def say(self, rank: int) -> object:
         if rank == 2:
             raise UserError("the value 7 is wrong: use 8")
+        return os.getpid()
+
+
+class FailingFirst(Step):
+    """Fails with task 0; all take a while."""
+
+    def say(self, rank: int) -> object:
+        time.sleep(0.2)
+        if rank == 0:
+            raise UserError("the value 7 is wrong: use 8")
+        return os.getpid()
+
+
+class Endless(Step):
+    """Never ends, but for the first tasks."""
+
+    def say(self, rank: int) -> object:
+        if rank > 1:
+            (self.folder / f"begun-{rank}").touch()
+            time.sleep(3600)
         return os.getpid()
 
 
@@ -132,6 +157,76 @@ def test_an_error_ends_the_run_and_finished_tasks_stay(tmp_path: Path, workers: 
     assert "00002" not in marks(tmp_path)
     executor(Step(tmp_path), 3, workers=workers).run()
     assert marks(tmp_path) == ["00000", "00001", "00002"]
+
+
+TWO_WORKERS = """
+import sys
+from pathlib import Path
+from tests.core import test_tasks
+
+if __name__ == "__main__":
+    step = getattr(test_tasks, sys.argv[2])(Path(sys.argv[1]))
+    test_tasks.executor(step, 20, workers=2).run()
+"""
+
+
+def two_workers(step: type[Step], folder: Path, repository: Path) -> subprocess.Popen[str]:
+    """A process of its own that runs 20 tasks: what it began must not go on behind its back."""
+    script = folder / "script.py"
+    script.write_text(TWO_WORKERS)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), step.__name__],
+        env=os.environ | {"PYTHONPATH": str(repository)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_after_an_error_no_task_is_begun(tmp_path: Path, repository: Path) -> None:
+    error = two_workers(FailingFirst, tmp_path, repository).communicate(timeout=120)[1]
+    assert error.splitlines()[-1] == "prox.errors.UserError: the value 7 is wrong: use 8"
+    assert len(marks(tmp_path)) <= 3  # what was under way, and what may have begun before it was noticed
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["as a terminal does", "by the process's id"])
+def test_an_interrupt_ends_the_tasks_under_way(tmp_path: Path, repository: Path, whole_group: bool) -> None:
+    process = two_workers(Endless, tmp_path, repository)
+    while len(list(tmp_path.glob("begun-*"))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert error.count("Traceback (most recent call last)") == 1, error
+    assert error.splitlines()[-1] == "KeyboardInterrupt"
+    assert marks(tmp_path) == ["00000", "00001"]
+    assert len(list(tmp_path.glob("begun-*"))) == 2
+
+
+def test_finding_lost_files_lists_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step(tmp_path)
+    executor(step, 5).run()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: listed.append(Path(path)) or scandir(path))
+    again = executor(step, 5)
+    again.forget_lost(lambda rank: [step.path(rank)])
+    assert again.get_incomplete_ranks() == []
+    assert listed.count(tmp_path) == 1
+
+
+def test_two_writers_of_one_file_do_not_share_a_name_aside(tmp_path: Path) -> None:
+    schema = pa.schema([("n", pa.int64())])
+    path = tmp_path / "00000.parquet"
+    # One process id here; on machines that share a file system there are equal ones too.
+    with UnitFile(path, schema) as first, UnitFile(path, schema) as second:
+        assert len(list(tmp_path.glob(".*.tmp"))) == 2
+        for file in (first, second):
+            file.add({"n": 1})
+            file.commit()
+            assert list(read_rows(path)) == [{"n": 1}]
+    assert not list(tmp_path.glob(".*.tmp"))
+    assert name_aside(path) != name_aside(path)
 
 
 def test_a_task_whose_file_is_gone_is_not_complete(tmp_path: Path) -> None:

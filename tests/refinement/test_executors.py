@@ -1,10 +1,8 @@
-"""The refining steps under datatrove's executors: a real Ray cluster, and a Slurm whose four commands are scripts here.
-
-Each gives the bytes that the local executor gives, and one finishes what another began.
+"""The refining steps on a real Ray cluster (``test_slurm.py`` has Slurm's): the bytes are those of the local executor,
+and one finishes what another began.
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -30,57 +28,12 @@ from tests.core.test_tasks import Dying, Loading, said
 
 FILTERS = '[{"name": "gopher_repetition"}, {"name": "random"}]'
 
-FAKE_SLURM = {
-    # Queues the script, starts its array in the background, one job after another, and says the id.
-    "sbatch": """
-        script=${*: -1}; variables=
-        for option in "$@"; do case $option in --export=ALL,*) variables=${option#--export=ALL,};; esac; done
-        if [ -e "$SLURM_STATE/refuse" ]; then echo "sbatch: error: invalid partition" >&2; exit 1; fi
-        id=$(($(find "$SLURM_STATE" -name 'script.*' | wc -l) + 1))
-        cp "$script" "$SLURM_STATE/script.$id"
-        sed -n 's/^#SBATCH --job-name=//p' "$script" > "$SLURM_STATE/queue.$id"
-        array=$(sed -n 's/^#SBATCH --array=\\([0-9]*\\)-\\([0-9]*\\).*/\\1 \\2/p' "$script")
-        output=$(sed -n 's/^#SBATCH --output=//p' "$script")
-        (
-            while [ -e "$SLURM_STATE/hold" ]; do sleep 0.05; done
-            for index in $(seq $array); do
-                file=${output//%A/$id}
-                env $variables SLURM_JOB_ID=$id SLURM_ARRAY_TASK_ID=$index SLURM_NODELIST=here \\
-                    bash "$SLURM_STATE/script.$id" > "${file//%a/$index}" 2>&1
-            done
-            rm "$SLURM_STATE/queue.$id"
-        ) > /dev/null 2>&1 < /dev/null &
-        echo "Submitted batch job $id" """,
-    "srun": """
-        while [ "${1#-}" != "$1" ]; do if [ "$1" = -n ]; then shift; fi; shift; done
-        exec "$@" """,
-    "squeue": """
-        for option in "$@"; do case $option in --name=*) name=${option#--name=};; esac; done
-        grep -lx "$name" "$SLURM_STATE"/queue.* 2> /dev/null
-        exit 0 """,
-    "scontrol": 'if [ "$1 $2" = "show hostnames" ]; then echo "$3"; else exit 1; fi',
-}
-
 CLUSTER = """
 import ray, sys
 ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, object_store_memory=80 * 1024**2, logging_level=40)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Slurm on PATH; returns the folder of its state: ``script.<id>``, ``queue.<id>``."""
-    programs, state = tmp_path / "slurm" / "bin", tmp_path / "slurm" / "state"
-    programs.mkdir(parents=True)
-    state.mkdir()
-    for name, script in FAKE_SLURM.items():
-        (programs / name).write_text(f"#!/bin/bash\n{script}\n")
-        (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_STATE", str(state))
-    return state
 
 
 @pytest.fixture(scope="module")
@@ -98,21 +51,9 @@ def cluster() -> Iterator[str]:
                 process.communicate("")
 
 
-def rules(units: Path, output: Path, *options: str) -> int:
-    arguments = ["--documents", str(units), "--filters", FILTERS, "--random_share", "0.7", "--output", str(output)]
+def rules(units: Path, output: Path, *options: str, share: str = "0.7") -> int:
+    arguments = ["--documents", str(units), "--filters", FILTERS, "--random_share", share, "--output", str(output)]
     return main("refinement", VERBS, ["rules", *arguments, *options])
-
-
-def by_slurm(*more: str) -> list[str]:
-    return [
-        "--executor.kind",
-        "slurm",
-        "--executor.slurm.partition",
-        "cpu",
-        "--executor.slurm.poll_seconds",
-        "0.1",
-        *more,
-    ]
 
 
 def by_ray(address: str, *more: str) -> list[str]:
@@ -264,98 +205,11 @@ def test_workers_on_ray_are_kept_and_have_a_gpu_each(tmp_path: Path, tiny_checkp
     assert all(seen[process] == gpus for process, _, gpus in answers)
 
 
-def test_slurm_runs_the_array_and_finishes_the_step(
-    tmp_path: Path, units: Path, slurm: Path, caplog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert rules(units, tmp_path / "local") == 0
-    monkeypatch.setattr("prox.progress.LOG_INTERVAL_SECONDS", 0.0)
-    options = ["--executor.slurm.tasks_per_job", "2", "--executor.slurm.workers", "8", "--executor.slurm.qos", "high"]
-    options += ["--executor.slurm.gpus_per_task", "1", "--executor.slurm.sbatch_args.account", "prox"]
-    assert rules(units, tmp_path / "out", *by_slurm(*options)) == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "local")
-    script = (tmp_path / "out/tasks/launch_script.slurm").read_text()
-    directives = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", script, re.MULTILINE))
-    wanted = {"partition": "cpu", "array": "0-1%8", "qos": "high", "gpus": "1", "account": "prox", "nodes": "1"}
-    wanted |= {"time": "24:00:00", "cpus-per-task": "1", "mem-per-cpu": "4G"}
-    assert directives.items() >= wanted.items()
-    assert f"launch_pickled_pipeline {tmp_path}/out/tasks/executor.pik" in script
-    assert f"export PATH={sys.prefix}/bin:$PATH" in script
-    assert [file.read_text() for file in slurm.glob("script.*")] == [script]
-    assert marks(tmp_path / "out") == ["00000", "00001", "00002"]
-    assert "submitted 3 units as refinement-rules-" in caplog.text
-    assert "refinement rules: 10/10 documents (100%), " in caplog.text[caplog.text.index("submitted") :]
-
-
-@pytest.mark.slow
-def test_slurm_without_waiting_is_finished_by_the_same_command(
-    tmp_path: Path, units: Path, slurm: Path, capfd, caplog
-) -> None:
-    command = (units, tmp_path / "out", *by_slurm("--executor.slurm.tasks_per_job", "3"))
-    (slurm / "hold").touch()
-    assert rules(*command, "--executor.slurm.wait", "false") == 3
-    assert "3 of 3 units are with Slurm" in capfd.readouterr().err
-    # What a job is writing is no leftover of a killed one, and nothing is submitted twice.
-    half = tmp_path / "out/documents/.unit.parquet.1.tmp"
-    half.parent.mkdir()
-    half.touch()
-    assert rules(*command, "--executor.slurm.wait", "false") == 3
-    assert half.exists()
-    assert len(list(slurm.glob("script.*"))) == 1
-    assert "are in the queue already" in caplog.text
-    (slurm / "hold").unlink()
-    until(lambda: not list(slurm.glob("queue.*")))
-    assert not (tmp_path / "out" / SUCCESS).exists()
-    assert rules(*command, "--executor.slurm.wait", "false") == 0
-    assert rules(units, tmp_path / "local") == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "local")
-    assert len(list(slurm.glob("script.*"))) == 1
-
-
-@pytest.mark.slow
-def test_a_unit_that_fails_on_slurm_says_what_it_says_here(tmp_path: Path, units: Path, slurm: Path, capfd) -> None:
-    assert rules(units, tmp_path / "whole") == 0
-    unit = unit_files(units)[1]
-    status, content = unit.stat(), damage(unit)
-    os.utime(unit, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert rules(units, tmp_path / "local") == 1
-    here = errors_of(capfd)
-    assert rules(units, tmp_path / "out", *by_slurm("--executor.slurm.max_array_size", "2")) == 1
-    assert errors_of(capfd) == here
-    assert len(list(slurm.glob("script.*"))) == 2
-    assert marks(tmp_path / "out") == ["00000", "00002"]
-    mend(unit, content, status)
-    assert rules(units, tmp_path / "out", *by_slurm()) == 0
-    assert json.loads((tmp_path / "out/tasks/ranks_to_run.json").read_text()) == [1]
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-
-
-def test_slurm_that_refuses_or_is_not_there(tmp_path: Path, units: Path, slurm: Path, capfd, monkeypatch) -> None:
-    (slurm / "refuse").touch()
-    assert rules(units, tmp_path / "out", *by_slurm()) == 1
-    error = capfd.readouterr().err
-    assert "sbatch: error: invalid partition" in error
-    assert "sbatch refused the jobs with status 1" in error
-    python = str(Path(sys.executable).parent)
-    monkeypatch.setenv("PATH", f"{python}:/usr/bin:/bin")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    nothing = ["--executor.kind", "slurm", "--executor.slurm.time", "soon", "--executor.slurm.cpus_per_task", "0"]
-    assert rules(units, tmp_path / "with space", *nothing) == 2
-    error = capfd.readouterr().err
-    for part in ("partition is not set", "time 'soon'", "cpus_per_task 0", "needs `sbatch`", "needs `squeue`"):
-        assert f"--executor.slurm.{part}" in error
-    assert "inside a job of an array" in error
-    assert "holds spaces" in error
-    # Only the executor that is used is looked at.
-    assert rules(units, tmp_path / "local", *nothing, "--executor.kind", "local", "--dry_run", "true") == 0
-
-
-def test_the_plan_says_what_would_run(tmp_path: Path, units: Path, slurm: Path, capsys) -> None:
-    assert rules(units, tmp_path / "out", *by_slurm("--executor.slurm.tasks_per_job", "2", "--dry_run", "true")) == 0
-    assert "executor: slurm, 2 jobs of up to 2 units in cpu" in capsys.readouterr().out
-    assert rules(units, tmp_path / "out", *by_ray("auto", "--dry_run", "true")) == 0
-    assert "executor: ray at auto, as many as fit workers" in capsys.readouterr().out
-    assert rules(units, tmp_path / "out", "--workers", "9", "--dry_run", "true") == 0
-    assert "executor: local, 3 processes" in capsys.readouterr().out
+def test_the_units_are_listed_once(tmp_path: Path, units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = []
+    monkeypatch.setattr("refinement.pipeline.unit_files", lambda *of: listed.append(of) or unit_files(*of))
+    assert rules(units, tmp_path / "out") == 0
+    assert listed == [(units,)]
 
 
 @pytest.mark.parametrize("kind", [DocumentConfig, ChunkConfig, ReplayConfig, RulesConfig, SelectConfig])
