@@ -259,7 +259,7 @@ def corpus_inputs(config: CorpusConfig) -> list[Path]:
         return []
     if config.format == "huggingface":
         return [Path(config.path)] if Path(config.path).exists() else []
-    return local_files(config)
+    return local_files(resolve_format(config))
 
 
 def corpus_marks(config: CorpusConfig) -> list[str]:

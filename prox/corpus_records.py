@@ -1,5 +1,6 @@
 """A source's record -> a document, or a ``Reject`` that says why it is none."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -51,6 +52,11 @@ def _excerpt(text: str | bytes) -> str:
     return _clean(text[:REJECT_CHARACTERS])
 
 
+def _as_json(record: dict[str, Any]) -> str:
+    known = {name: value for name, value in record.items() if value is not MISSING}
+    return json.dumps(known, ensure_ascii=False, default=str)
+
+
 def _mended(value: Any, marks: set[str]) -> Any:
     """The value with bytes decoded and everything replaced that UTF-8 can't hold; ``marks`` says which there was."""
     if isinstance(value, str):
@@ -94,7 +100,8 @@ class DocumentMaker:
             self.faults.reject(position, "nested too deeply")
             return None
         if fault := self._fault(text):
-            self.faults.reject(position, fault, text if isinstance(text, str) else "")
+            left = text if isinstance(text, str) and text else {self.column: text, "id": given, **metadata}
+            self.faults.reject(position, fault, left if isinstance(left, str) else _as_json(left))
             return None
         identity = source_hash(f"{position}\0{text}") if given in (MISSING, None, "") else str(given)
         return Document(text=text, id=identity, metadata=metadata | dict.fromkeys(sorted(marks), True))

@@ -9,6 +9,7 @@ the other spellings that are accepted.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import get_args
 
 from prox.operations import KEEP_MARK, MAX_LINE_DIGITS, SIGNATURES, Argument, Signature, Stage, Style
 
@@ -101,6 +102,8 @@ def program_grammar(stage: Stage, style: Style = "calls", max_calls: int | None 
     A document program is one call. A chunk program is one ``keep_chunk()`` or any number of edits, one a line. Raises
     ``ValueError`` for the document stage in the compact style, which has no document calls.
     """
+    if stage not in get_args(Stage):
+        raise ValueError(f"stage {stage!r} is none: give one of {', '.join(get_args(Stage))}")
     if max_calls is not None and max_calls < 1:
         raise ValueError(f"max_calls {max_calls} leaves no program: it must be 1 or more, or None")
     if style == "compact":

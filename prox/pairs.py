@@ -44,6 +44,11 @@ class PairProgram:
     num_left_out: int
     """Strings that should go, for which no call was found that does this and nothing else."""
 
+    @property
+    def program(self) -> Program:
+        """The operations as ``execute`` takes them."""
+        return Program(self.operations)
+
 
 def program_from_pair(
     raw: str, clean: str, first_line: int = 0, guards: Guards = DEFAULT_GUARDS, keep_share: float = 0.5

@@ -89,7 +89,7 @@ class ChunkStep(PipelineStep):
         record_asking(self.config.output, refiner, asdict(limits))
         renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
         guards = (self.config.guards, self.config.document_guards)
-        engine = EngineWatch("refinement chunk")
+        engine = EngineWatch()
 
         def render(documents: Sequence[Document]) -> list[Prompts]:
             return renderer.chunks([document.text for document in documents], limits.window)
@@ -152,10 +152,13 @@ def finish_document(
     return True
 
 
-def failures_by_unit(output: Path) -> dict[Path, int]:
-    """Failed documents of each unit of the ledger."""
-    verdicts = {file: pq.read_table(file, columns=["verdict"])["verdict"] for file in unit_files(output, LEDGER)}
-    return {file: column.to_pylist().count("failed") for file, column in verdicts.items()}
+def failures_by_unit(output: Path) -> dict[Path, list[str]]:
+    """Why documents failed, of each unit of the ledger."""
+    tables = {file: pq.read_table(file, columns=["verdict", "reason"]) for file in unit_files(output, LEDGER)}
+    return {
+        file: [row["reason"] for row in table.to_pylist() if row["verdict"] == "failed"]
+        for file, table in tables.items()
+    }
 
 
 def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +175,6 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
 def refine_chunks(config: ChunkConfig) -> dict[str, Any]:
     """Runs the chunk stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
-    label = "refinement chunk"
-    counts = run_units(label, config, [ChunkStep(config, writer)], writer)
-    check_failed_share(label, failures_by_unit(config.output), counts["documents"], config.max_failed_share)
+    counts = run_units("refinement chunk", config, [ChunkStep(config, writer)], writer)
+    check_failed_share(failures_by_unit(config.output), counts["documents"], config.max_failed_share)
     return write_statistics(config.output, counts)

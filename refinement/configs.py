@@ -14,6 +14,8 @@ from prox.engines import EngineConfig
 from prox.excerpts import Excerpt
 from prox.executor import Guards
 
+DEFAULT_THRESHOLD = 0.5
+
 
 def _positive(**numbers: float) -> list[str]:
     return [f"--{name} {value}: must be at least 1" for name, value in numbers.items() if value < 1]
@@ -152,7 +154,7 @@ class DocumentConfig(RefinerStepConfig):
     decision: Literal["logits", "generate"] = "logits"
     """`logits`: read the answer off the next-token probabilities of one prefill, which gives `p_keep`; `generate`:
     decode it, as the paper did."""
-    threshold: float = 0.5
+    threshold: float = DEFAULT_THRESHOLD
     """Lowest `p_keep` that keeps a document; `logits` only."""
     max_prompt_tokens: int = 2_000
     """Longest prompt in tokens, lowered where the refiner's context is shorter; longer documents are cut."""
@@ -166,6 +168,8 @@ class DocumentConfig(RefinerStepConfig):
         found = super().problems() + _share("threshold", self.threshold) + numbers
         if self.constrained and self.decision == "logits":
             found.append("--constrained true: with --decision logits nothing is decoded; leave it out")
+        if self.decision == "generate" and self.threshold != DEFAULT_THRESHOLD:
+            found.append(f"--threshold {self.threshold}: with --decision generate there is no p_keep; leave it out")
         return found
 
     def volatile_fields(self) -> frozenset[str]:

@@ -99,7 +99,7 @@ class DocumentStep(PipelineStep):
         longest = self._prompt_limit(refiner)
         record_asking(self.config.output, refiner, {"max_prompt_tokens": longest})
         renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, longest)
-        engine = EngineWatch("refinement document")
+        engine = EngineWatch()
 
         def render(documents: Sequence[Document]) -> list[Prompt]:
             return renderer.documents([document.text for document in documents], self.config.excerpt)
@@ -171,10 +171,10 @@ def finish_document(document: Document, row: dict[str, Any], answer: Answer, wri
     return answer.keep
 
 
-def failures_by_unit(output: Path) -> dict[Path, int]:
-    """Failed documents of each unit of the ledger."""
+def failures_by_unit(output: Path) -> dict[Path, list[str]]:
+    """Why documents failed, of each unit of the ledger."""
     columns = {file: pq.read_table(file, columns=["failure"])["failure"] for file in unit_files(output, LEDGER)}
-    return {file: len(column) - column.null_count for file, column in columns.items()}
+    return {file: column.drop_null().to_pylist() for file, column in columns.items()}
 
 
 def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
         columns = pq.read_table(file, columns=["readable", "truncated"])
         flags["unreadable"] += columns["readable"].to_pylist().count(False)
         flags["truncated"] += columns["truncated"].to_pylist().count(True)
-    flags["failed"] = sum(failures_by_unit(output).values())
+    flags["failed"] = sum(map(len, failures_by_unit(output).values()))
     write_json(output / "stats.json", counts | flags)
     return {key: counts[key] for key in ("documents", "kept", "dropped")} | flags
 
@@ -192,7 +192,6 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
 def refine_documents(config: DocumentConfig) -> dict[str, Any]:
     """Runs the document stage on every unit."""
     writer = UnitWriter(config.documents, config.output, LEDGER_SCHEMA)
-    label = "refinement document"
-    counts = run_units(label, config, [DocumentStep(config, writer)], writer)
-    check_failed_share(label, failures_by_unit(config.output), counts["documents"], config.max_failed_share)
+    counts = run_units("refinement document", config, [DocumentStep(config, writer)], writer)
+    check_failed_share(failures_by_unit(config.output), counts["documents"], config.max_failed_share)
     return write_statistics(config.output, counts)

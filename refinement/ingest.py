@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prox.artifact import read_json, write_atomically, write_json
-from prox.corpus import CorpusConfig, resolve_format
+from prox.corpus import CorpusConfig, is_remote, local_files, resolve_format
 from prox.corpus_files import cut_into_parts, is_files, list_files
 from prox.errors import UserError
 from prox.tasks import make_executor
@@ -57,6 +57,18 @@ def _parts(config: IngestConfig, corpus: CorpusConfig) -> tuple[str, list[list[s
     return files.folder, cut_into_parts(files, config.bytes_per_task)
 
 
+def warn_of_unread_files(corpus: CorpusConfig) -> None:
+    """Says which files of a local folder are none of the corpus: they are not read."""
+    folder = Path(corpus.path.removeprefix("file://"))
+    if not is_files(corpus) or is_remote(corpus.path) or not folder.is_dir():
+        return
+    read = set(local_files(corpus))
+    unread = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file not in read)
+    if unread:
+        names = ", ".join(unread[:5]) + (", ..." if len(unread) > 5 else "")
+        log.warning("%d files of %s are not read as %s: %s", len(unread), folder, corpus.format, names)
+
+
 def run_parts(config: IngestConfig, task: IngestPart, sizes: list[int]) -> None:
     """Reads the parts that are not read yet."""
     folder = config.output / TASKS
@@ -79,6 +91,7 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
         UserError: the corpus holds no document, a file is not to be had, or too many are broken.
     """
     corpus = resolve_format(config.corpus)
+    warn_of_unread_files(corpus)
     task, sizes = plan_parts(dataclasses.replace(config, corpus=corpus), corpus)
     run_parts(config, task, sizes)
     counts: Counter[str] = Counter()

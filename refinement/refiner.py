@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +83,7 @@ def rendered(
 class EngineWatch:
     """Stops a unit whose documents mostly get no answer: then the engine is broken, not the documents."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self) -> None:
         self.documents = self.failed = 0
         self.first = ""
 
@@ -97,25 +98,26 @@ class EngineWatch:
         """Raises ``UserError`` where more than half failed."""
         if self.failed > max(FEWEST_FAILURES, self.documents / 2):
             raise UserError(
-                f"{self.label}: {self.failed} of {self.documents} documents got no answer, the first because: "
-                f"{self.first}. Finished units are kept: mend the engine and run the same command again"
+                f"{self.failed} of {self.documents} documents got no answer, the first because: {self.first}. Finished "
+                "units are kept: mend the engine and run the same command again"
             )
 
 
-def check_failed_share(label: str, failures: Mapping[Path, int], documents: int, max_share: float) -> None:
+def check_failed_share(failures: Mapping[Path, Sequence[str]], documents: int, max_share: float) -> None:
     """Raises ``UserError`` where more documents of a run failed than ``max_share`` allows; one always may.
 
-    ``failures`` holds the number of failed documents of each unit of the output's ledger. Such units are then taken
-    away, so that the same command asks again.
+    ``failures`` holds the reasons of the failed documents of each unit of the output's ledger. Such units are then
+    taken away, so that the same command asks again.
     """
-    failed = sum(failures.values())
-    if failed <= max(1, max_share * documents):
+    reasons = Counter(itertools.chain.from_iterable(failures.values()))
+    if reasons.total() <= max(1, max_share * documents):
         return
-    for file, number in failures.items():
-        if number:
+    for file, of_unit in failures.items():
+        if of_unit:
             file.unlink(missing_ok=True)
+    (reason, number), *_ = reasons.most_common(1)
     raise UserError(
-        f"{label}: {failed} of {documents} documents got no answer (column `failure` of the ledger said why). The same "
+        f"{reasons.total()} of {documents} documents got no answer, {number} of them because: {reason}. The same "
         f"command asks again for the units they are in; --max_failed_share (now {max_share}) allows more"
     )
 

@@ -41,6 +41,12 @@ while [ $# -gt 0 ]; do
         *) fail "unknown option '$1'" ;;
     esac
 done
+case $ENGINE in local | vllm | server) ;; *) fail "--engine is '$ENGINE': local, vllm or server" ;; esac
+case $EXECUTOR in local | ray | slurm) ;; *) fail "--executor is '$EXECUTOR': local, ray or slurm" ;; esac
+case $WORKERS in '' | *[!0-9]* | 0) fail "--workers is '$WORKERS': a number from 1 on" ;; esac
+if [ "$ENGINE" = server ] && { [ -z "$DOCUMENT_URL" ] || [ -z "$CHUNK_URL" ]; }; then
+    fail "--engine server needs --document_url and --chunk_url"
+fi
 [ -n "$INPUT" ] || fail "--input is missing"
 [ -n "$OUTPUT" ] || fail "--output is missing"
 

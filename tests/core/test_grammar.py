@@ -171,3 +171,8 @@ def test_ebnf_and_regex_say_the_same(kind: tuple[str, str], data: st.DataObject)
     place = data.draw(st.integers(0, len(text)))
     text = text[:place] + data.draw(st.sampled_from(["", *'"\\,=()[]-> \n\t019u'])) + text[place + 1 :]
     assert accepted(xgrammar_matcher(kind, "ebnf"), text) == matches(program_grammar(*kind).regex(), text)
+
+
+def test_an_unknown_stage_is_no_empty_grammar() -> None:
+    with pytest.raises(ValueError, match="'chunks' is none: give one of document, chunk"):
+        program_grammar("chunks")

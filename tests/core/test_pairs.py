@@ -47,7 +47,7 @@ def replacements(pair: PairProgram) -> list[tuple[str, str]]:
 
 
 def run(pair: PairProgram, raw: str, **options) -> str:
-    return execute(Program(pair.operations), raw, **options).text
+    return execute(pair.program, raw, **options).text
 
 
 @given(LINES, st.data())
@@ -67,7 +67,7 @@ def test_lines_taken_out_come_out_exactly(lines: list[str], data: st.DataObject)
 @given(TEXTS, TEXTS, st.integers(0, 2000))
 def test_any_pair_gives_calls_that_are_executed_and_can_be_read_back(raw: str, clean: str, first_line: int) -> None:
     pair = program_from_pair(raw, clean, first_line)
-    result = execute(Program(pair.operations), raw, first_line)
+    result = execute(pair.program, raw, first_line)
     assert {call.status for call in result.calls} <= {"applied", "kept"}
     assert pair.is_exact == (result.text == clean)
     assert all(0.0 <= share <= 1.0 for share in (pair.recall, pair.extra_share, pair.missing_share))

@@ -98,3 +98,22 @@ def test_killed_ingest_ends_with_the_same_bytes(tmp_path: Path, repository: Path
     assert main("refinement", VERBS, [*arguments, "--output", str(tmp_path / "undisturbed")]) == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
     shutil.rmtree(tmp_path)
+
+
+def test_files_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "pages.jsonl").write_text(json.dumps({"text": "A page."}) + "\n")
+    (folder / "notes.txt").write_text("A note.")
+    options = ["ingest", "--corpus.path", str(folder), "--output", str(tmp_path / "out")]
+    assert main("refinement", VERBS, options) == 0
+    assert "1 files of" in caplog.text
+    assert "are not read as jsonl: notes.txt" in caplog.text
+
+
+def test_a_record_without_text_keeps_what_it_held(tmp_path: Path) -> None:
+    corpus = tmp_path / "pages.jsonl"
+    corpus.write_text('{"text": "A page."}\n{"id": "x", "body": "hello"}\n{"text": 5, "id": "y"}\n')
+    assert main("refinement", VERBS, ["ingest", "--corpus.path", str(corpus), "--output", str(tmp_path / "out")]) == 0
+    left = [json.loads(row["text"]) for file in unit_files(tmp_path / "out", "dropped") for row in read_rows(file)]
+    assert left == [{"id": "x", "body": "hello"}, {"text": 5, "id": "y"}]
