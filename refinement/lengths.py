@@ -86,7 +86,8 @@ def draw(bins: Sequence[Bin], means: Mapping[str, Mapping[str, float]]) -> "Figu
             if not drawn:  # nothing but empty documents, or none
                 continue
             heights, edges = [one.per_doubling for one in drawn], [one.low for one in drawn] + [drawn[-1].high]
-            axes.stairs(heights, edges, color=colour, linestyle=style, lw=2, label=arm)
+            width = max(4.0 - number, 1.2)  # an arm that lies on another still shows it at its sides
+            axes.stairs(heights, edges, color=colour, linestyle=style, lw=width, label=arm)
             if number == 0:
                 axes.stairs(heights, edges, color=colour, alpha=0.12, fill=True)
             axes.plot(means[arm][measure], 0, "^", color=colour, ms=9, mec="white", clip_on=False, zorder=9)
@@ -102,12 +103,12 @@ def draw(bins: Sequence[Bin], means: Mapping[str, Mapping[str, float]]) -> "Figu
 
 
 def _label_lengths(axes: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda length, _: f"{length:,.0f}"))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.tick_params(labelsize=11)
     axes.grid(alpha=0.3)
 
