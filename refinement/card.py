@@ -33,9 +33,11 @@ ENGINE = ("kind", "dtype", "max_context", "batch_size")
 # What a step's own stats.json counts, and what that means to who uses the corpus.
 CAUTIONS = {
     "left_out": "`{step}` left out {count:,} records of the source, for the reasons above.",
+    "broken_files": "{count:,} files of the source could not be read to their end; the rest is counted nowhere.",
     "duplicate_ids": "{count:,} documents of the source had the id of an earlier one; `{step}` gave them new ones.",
     "invalid_utf8": "{count:,} documents of the source held invalid UTF-8, which `{step}` replaced.",
     "truncated": "In `{step}` the refiner saw only a part of {count:,} documents, which were too long for its prompt.",
+    "failed": "In `{step}` {count:,} documents got no answer; they were kept as they were.",
     "unreadable": "In `{step}` {count:,} answers of the refiner could not be read; their documents were kept.",
 }
 CHUNK_CAUTIONS = {
