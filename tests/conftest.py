@@ -15,9 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_MODE", "offline")
 
-# No test may fail because the machine is busy.
-hypothesis.settings.register_profile("prox", deadline=None)
-hypothesis.settings.load_profile("prox")
+# No test may fail because the machine is busy, nor by chance: the same code gets the same examples.
+# HYPOTHESIS_PROFILE=search looks for new ones.
+hypothesis.settings.register_profile("prox", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "prox"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -53,8 +53,8 @@ def test_frequent_items_are_within_the_stated_error(first: list, second: list, c
 
 def test_the_first_example_and_the_order_are_kept() -> None:
     found = Frequent(3)
-    for item, example in (("b", "1"), ("a", "2"), ("c", "3"), ("c", "4"), ("b", "5")):
-        found.add(item, 1, example)
+    for item, place in (("b", "1"), ("a", "2"), ("c", "3"), ("c", "4"), ("b", "5")):
+        found.add(item, 1, place)
     assert found.to_json()["items"] == [["b", 2, "1"], ["c", 2, "3"], ["a", 1, "2"]]
     found.add("d", 1, "6")  # four items for three places: everything pays with the count of the fourth
     assert found.to_json() == {"total": 6, "error": 1, "items": [["b", 1, "1"], ["c", 1, "3"]]}
