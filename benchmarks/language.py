@@ -17,33 +17,21 @@ their ratio. The alternatives, written for this benchmark, are what the authors'
 
 import argparse
 import copy
-import functools
-import gzip
-import json
 import random
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from benchmarks.common import read_pages, seconds
 from prox import execute, parse_program, split_into_chunks
 from prox.dialogue import Dialogue, PromptRenderer
-from prox.package_pages import read_package_pages
 from prox.program import Normalize, Operation, RemoveLines, render_program
 
 WINDOW = 1500
 BATCH = 512
-
-
-def read_pages(path: Path | None, limit: int) -> list[str]:
-    """Texts of the ``text`` field of a JSON-lines file, or of the installed packages' project pages."""
-    if path is None:
-        return [page.text for page in read_package_pages(lambda reject: None)][:limit]
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for line in lines][:limit]
 
 
 def train_tokenizer(pages: Sequence[str], size: int) -> PreTrainedTokenizerBase:
@@ -142,23 +130,6 @@ def parse_and_execute(program: str, text: str, first_line: int) -> str:
     return execute(parse_program(program), text, first_line).text
 
 
-def seconds(
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
-    repeats: int,
-    prepare: Callable[[], object] = lambda: None,
-) -> tuple[float, float]:
-    """Median seconds of both, run in turns after one turn that is not counted; ``prepare`` runs before each of ours."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats + 1):
-        prepare()
-        for task, record in zip((ours, theirs), times, strict=True):
-            begin = time.perf_counter()
-            task()
-            record.append(time.perf_counter() - begin)
-    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
-
-
 def main() -> None:
     """Runs both comparisons and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,18 +162,24 @@ def main() -> None:
     print(
         f"{len(pages)} documents, {lines} lines, {size / 1e6:.1f} MB; {len(tokenizer)} tokens, {len(jobs)} programs\n"
     )
+
+    def forget(name: str) -> None:
+        if name == "ours":
+            reader.forget_and_read(pages[0::2])
+
     chunking, prompts = (
         seconds(
-            lambda: encode_batched(unseen, reader.tokenizer),
-            functools.partial(alternative, unseen, tokenizer),
+            {"ours": lambda: encode_batched(unseen, reader.tokenizer), "theirs": partial(way, unseen, tokenizer)},
             options.repeats,
-            lambda: reader.forget_and_read(pages[0::2]),
-        )
-        for alternative in (encode_line_by_line, encode_line_by_line_and_prompts)
+            forget,
+        )[0]
+        for way in (encode_line_by_line, encode_line_by_line_and_prompts)
     )
-    programs = seconds(
-        lambda: [parse_and_execute(*job) for job in jobs],
-        lambda: [split_and_replace(*job) for job in jobs],
+    programs, _ = seconds(
+        {
+            "ours": lambda: [parse_and_execute(*job) for job in jobs],
+            "theirs": lambda: [split_and_replace(*job) for job in jobs],
+        },
         options.repeats,
     )
     print("| what | ours | alternative | ratio of times (ours / alternative) |")
@@ -212,7 +189,8 @@ def main() -> None:
         ("chunking and prompt ids, documents/s", "line by line, then prompts", len(unseen), prompts),
         ("parse + execute, programs/s", "split and replace", len(jobs), programs),
     )
-    for name, alternative, number, (ours, theirs) in rows:
+    for name, alternative, number, times in rows:
+        ours, theirs = times["ours"], times["theirs"]
         print(f"| {name} | {number / ours:,.0f} | {alternative}: {number / theirs:,.0f} | {ours / theirs:.2f} |")
 
 

@@ -21,7 +21,6 @@ memories.
 """
 
 import argparse
-import gzip
 import json
 import os
 import random
@@ -41,13 +40,13 @@ from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers import ParquetWriter
 from loguru import logger as datatrove_log
 
+from benchmarks.common import read_pages
 from benchmarks.language import make_programs
 from prox import Guards, ledger
 from prox.artifact import commit, write_snapshot
 from prox.assembly import DocumentGuards
 from prox.chunking import Chunk
 from prox.engines import Completion
-from prox.package_pages import read_package_pages
 from prox.units import DOCUMENT_SCHEMA, LEDGER, iterate_documents, read_rows, unit_files, unit_name, write_unit
 from refinement.pipeline import UnitWriter
 from refinement.rule_configs import RuleConfig, RulesConfig
@@ -55,14 +54,6 @@ from refinement.rules import LEDGER_SCHEMA, apply_rules, build_filter
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARMS = ("rules", "rules_gopher", "rules_c4", "rules_fineweb")
-
-
-def read_pages(path: Path | None) -> list[str]:
-    """Texts of the ``text`` field of a JSON-lines file, or of the installed packages' project pages."""
-    if path is None:
-        return [page.text for page in read_package_pages(lambda reject: None)]
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for line in lines]
 
 
 def vary(pages: Sequence[str], number: int, lines: int, seed: int) -> Iterator[dict[str, str]]:

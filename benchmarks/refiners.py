@@ -19,15 +19,12 @@ Turn by turn in one process; the table shows the median of the turns. Documents 
 import argparse
 import json
 import shutil
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.language import read_pages
+from benchmarks.common import read_pages, seconds
 from prox.decision import keep_probability
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
@@ -72,18 +69,6 @@ def answered(answer: float | Completion | Failure) -> Any:
     if isinstance(answer, Failure):
         raise SystemExit(f"a request failed: {answer.reason}")
     return answer
-
-
-def seconds(tasks: dict[str, Callable[[], object]], repeats: int) -> tuple[dict[str, float], dict[str, object]]:
-    """Median seconds of each task, run in turns after one turn that is not counted, and what they gave."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    made: dict[str, object] = {}
-    for _ in range(repeats + 1):
-        for name, task in tasks.items():
-            begin = time.perf_counter()
-            made[name] = task()
-            times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}, made
 
 
 def document(options: argparse.Namespace, pages: list[str]) -> None:

@@ -6,6 +6,7 @@ another began.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -99,10 +100,14 @@ class Tasks(PipelineExecutor):
         slurm_queue.require_none(self.output)
         return False
 
-    def forget_lost(self, files: Callable[[int], Iterable[Path]]) -> None:
-        """A completed task one of whose ``files`` was deleted since is run again."""
+    def tidy(self, files: Callable[[int], Iterable[Path]], folders: Iterable[Path]) -> None:
+        """Before a run: a completed task one of whose ``files`` was deleted since is run again, and what killed tasks
+        were writing into ``folders`` is removed. Nothing is touched while tasks are under way.
+        """
         if self.is_under_way():
             return
+        for aside in itertools.chain.from_iterable(folder.glob(".*.tmp") for folder in folders):
+            aside.unlink(missing_ok=True)
         incomplete = set(self.get_incomplete_ranks())
         present: dict[Path, set[str]] = {}  # by folder, each listed once
         for rank in range(self.world_size):

@@ -97,6 +97,14 @@ def write_unit(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
         return file.num_rows
 
 
+def check_columns(path: Path, schema: pa.Schema) -> None:
+    """Raises ``UserError`` for a unit that has not these columns: other versions wrote others."""
+    if not pq.read_schema(path).equals(schema):
+        raise UserError(
+            f"{path} was written by another version of this project: run the step that wrote it again, in a new folder"
+        )
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of one unit, read in small batches."""
     try:

@@ -21,17 +21,10 @@ from prox.grammar import program_grammar
 from prox.isolation import isolated
 from prox.program import Style
 from prox.units import LEDGER, read_rows, unit_files
+from refinement.asking import answered, check_failed_share
 from refinement.configs import ChunkConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import (
-    EngineWatch,
-    Refiner,
-    check_failed_share,
-    load_refiner,
-    log_once,
-    record_asking,
-    rendered,
-)
+from refinement.refiner import Refiner, load_refiner, log_once, record_asking
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = ledger.SCHEMA
@@ -89,17 +82,16 @@ class ChunkStep(PipelineStep):
         record_asking(self.config.output, refiner, asdict(limits))
         renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
         guards = (self.config.guards, self.config.document_guards)
-        engine = EngineWatch()
 
         def render(documents: Sequence[Document]) -> list[Prompts]:
             return renderer.chunks([document.text for document in documents], limits.window)
 
-        for documents, prompts in rendered(data, self.config.documents_per_batch, render):
-            for document, rows in zip(documents, self._ask(documents, prompts, refiner, limits), strict=True):
-                engine.add(next((row["failure"] for row in rows if row["failure"] is not None), None))
-                if finish_document(document, refiner.dialogue.style, rows, guards, self.writer):
-                    yield document
-            engine.check()
+        def ask(documents: Sequence[Document], prompts: Sequence[Prompts | Failure]) -> Iterator[list[ledger.Row]]:
+            return self._ask(documents, prompts, refiner, limits)
+
+        for document, _, rows in answered(data, self.config.documents_per_batch, render, ask, first_failure):
+            if finish_document(document, refiner.dialogue.style, rows, guards, self.writer):
+                yield document
 
     def _ask(
         self, documents: Sequence[Document], prompts: Sequence[Prompts | Failure], refiner: Refiner, limits: Limits
@@ -126,6 +118,11 @@ class ChunkStep(PipelineStep):
                 else ledger.chunk_row(chunk, prompt if isinstance(prompt, Failure) else None)
                 for chunk, prompt in of_document
             ]
+
+
+def first_failure(rows: Sequence[ledger.Row]) -> str | None:
+    """Why a document failed, of its chunks."""
+    return next((row["failure"] for row in rows if row["failure"] is not None), None)
 
 
 def is_asked(prompt: Prompt | Failure | None) -> bool:

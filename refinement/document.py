@@ -21,17 +21,10 @@ from prox.grammar import program_grammar
 from prox.isolation import isolated
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
+from refinement.asking import answered, check_failed_share
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import (
-    EngineWatch,
-    Refiner,
-    check_failed_share,
-    load_refiner,
-    log_once,
-    record_asking,
-    rendered,
-)
+from refinement.refiner import Refiner, load_refiner, log_once, record_asking
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = pa.schema(
@@ -99,18 +92,19 @@ class DocumentStep(PipelineStep):
         longest = self._prompt_limit(refiner)
         record_asking(self.config.output, refiner, {"max_prompt_tokens": longest})
         renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, longest)
-        engine = EngineWatch()
+        # With logits the answers' common beginning is read too.
+        more = answer_tokens(refiner.engine) - 1 if self.config.decision == "logits" else 0
 
         def render(documents: Sequence[Document]) -> list[Prompt]:
             return renderer.documents([document.text for document in documents], self.config.excerpt)
 
-        for documents, prompts in rendered(data, self.config.documents_per_batch, render):
-            answers = self._ask(prompts, refiner)
-            for document, prompt, answer in zip(documents, prompts, answers, strict=True):
-                engine.add(answer.failure)
-                if finish_document(document, self._source_row(document, prompt, refiner), answer, self.writer):
-                    yield document
-            engine.check()
+        def ask(_: Sequence[Document], prompts: Sequence[Prompt | Failure]) -> list[Answer]:
+            return self._ask(prompts, refiner)
+
+        found = answered(data, self.config.documents_per_batch, render, ask, lambda answer: answer.failure)
+        for document, prompt, answer in found:
+            if finish_document(document, source_row(document, prompt, more), answer, self.writer):
+                yield document
 
     def _prompt_limit(self, refiner: Refiner) -> int:
         """Longest prompt, in tokens, that leaves the answer room in the refiner's context."""
@@ -138,21 +132,20 @@ class DocumentStep(PipelineStep):
         answers = iter(isolated(ask, asked, lambda prompt: f"a document's prompt of {len(prompt)} tokens"))
         return [self._read(next(answers) if isinstance(prompt, Prompt) else prompt) for prompt in prompts]
 
-    def _source_row(self, document: Document, prompt: Prompt | Failure, refiner: Refiner) -> dict[str, Any]:
-        """What the ledger says of a document and its prompt."""
-        row = {"id": document.id, "source_hash": source_hash(document.text)}
-        if isinstance(prompt, Failure):
-            return row | {"truncated": False, "prompt_tokens": 0}
-        # With logits the answers' common beginning is read too.
-        more = answer_tokens(refiner.engine) - 1 if self.config.decision == "logits" else 0
-        return row | {"truncated": prompt.cut, "prompt_tokens": len(prompt.ids) + more}
-
     def _read(self, said: float | Completion | Failure) -> Answer:
         if isinstance(said, Failure):
             return Answer("", keep=True, failure=said.reason)
         if isinstance(said, Completion):
             return dataclasses.replace(read_answer(said.text), tokens=said.num_tokens)
         return by_probability(said, self.config.threshold)
+
+
+def source_row(document: Document, prompt: Prompt | Failure, more_tokens: int) -> dict[str, Any]:
+    """What the ledger says of a document and its prompt, which was read with so many tokens more."""
+    row = {"id": document.id, "source_hash": source_hash(document.text)}
+    if isinstance(prompt, Failure):
+        return row | {"truncated": False, "prompt_tokens": 0}
+    return row | {"truncated": prompt.cut, "prompt_tokens": len(prompt.ids) + more_tokens}
 
 
 def finish_document(document: Document, row: dict[str, Any], answer: Answer, writer: UnitWriter) -> bool:

@@ -74,11 +74,7 @@ def run_parts(config: IngestConfig, task: IngestPart, sizes: list[int]) -> None:
     folder = config.output / TASKS
     executor = make_executor(config.executor, "refinement ingest", [task], sizes, folder, config.workers)
     executor.noun = "files"
-    if not executor.is_under_way():
-        for kind in (DOCUMENTS, DROPPED, PARTS):  # what killed workers were writing
-            for aside in (config.output / kind).glob(".*.tmp"):
-                aside.unlink(missing_ok=True)
-        executor.forget_lost(task.files)
+    executor.tidy(task.files, [config.output / kind for kind in (DOCUMENTS, DROPPED, PARTS)])
     for kind in (DOCUMENTS, PARTS):
         (config.output / kind).mkdir(parents=True, exist_ok=True)
     executor.run()

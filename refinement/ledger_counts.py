@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prox import ledger
 from prox.answers import read_program
 from prox.errors import UserError
 from prox.operations import Normalize, RemoveLines, render_program
-from prox.units import read_rows, source_hash
+from prox.units import check_columns, read_rows, source_hash
 from refinement.document import LEDGER_SCHEMA as DOCUMENT_LEDGER
 from refinement.frequent import Frequent
 
@@ -35,20 +34,12 @@ def count_ledger(path: Path, source: Path | None, frequent: Mapping[str, Frequen
     """
     columns = pq.read_schema(path).names
     if "chunks" in columns:
-        check_ledger(path, ledger.SCHEMA)
+        check_columns(path, ledger.SCHEMA)
         return _Chunks(frequent).count(path, source)
     if "decision" in columns:
-        check_ledger(path, DOCUMENT_LEDGER)
+        check_columns(path, DOCUMENT_LEDGER)
         return _count_documents(path)
     return {}
-
-
-def check_ledger(path: Path, schema: pa.Schema) -> None:
-    """Raises ``UserError`` for a ledger unit that has not these columns: other versions wrote others."""
-    if not pq.read_schema(path).equals(schema):
-        raise UserError(
-            f"{path} was written by another version of this project: run the step that wrote it again, in a new folder"
-        )
 
 
 def _count_documents(path: Path) -> Counts:

@@ -11,12 +11,11 @@ from datatrove.pipeline.base import PipelineStep
 from prox import ledger
 from prox.artifact import recorded
 from prox.errors import UserError
-from prox.units import LEDGER, read_rows, source_hash, unit_files
+from prox.units import LEDGER, check_columns, read_rows, source_hash, unit_files
 from refinement import chunk as chunk_stage
 from refinement import document as document_stage
 from refinement.configs import ReplayConfig
 from refinement.document import by_probability, recorded_answer
-from refinement.ledger_counts import check_ledger
 from refinement.pipeline import UnitWriter
 from refinement.tasks import run_units
 
@@ -80,7 +79,7 @@ def replay_ledger(config: ReplayConfig) -> dict[str, Any]:
     command = recorded(config.ledger)["command"]
     stage = document_stage if command == "refinement document" else chunk_stage
     for file in unit_files(config.ledger, LEDGER):
-        check_ledger(file, stage.LEDGER_SCHEMA)
+        check_columns(file, stage.LEDGER_SCHEMA)
     writer = UnitWriter(config.documents, config.output, stage.LEDGER_SCHEMA)
     counts = run_units("refinement replay", config, [ReplayStep(config, writer)], writer)
     summary = stage.write_statistics(config.output, counts)

@@ -162,7 +162,7 @@ def measure_sizes(config: SelectConfig, writer: UnitWriter) -> dict[str, np.ndar
     documents = [pq.read_metadata(file).num_rows for file in unit_files(config.documents)]
     label, folder = "refinement select, sizes", config.output / SIZES / "tasks"
     executor = make_executor(config.executor, label, [step], documents, folder, config.workers)
-    executor.forget_lost(lambda rank: [step.path(rank)])
+    executor.tidy(lambda rank: [step.path(rank)], [config.output / SIZES])
     executor.run()
     table = pa.concat_tables(pq.read_table(step.path(rank)) for rank in range(len(documents)))
     return {name: table[name].to_numpy() for name in SIZES_SCHEMA.names}

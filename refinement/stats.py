@@ -76,9 +76,7 @@ def count_units(config: StatsConfig, steps: Sequence[Step]) -> tuple[dict[str, C
     sizes = [task.size(rank) for rank in range(len(units))]
     folder = str(config.output / "tasks")
     executor = TaskExecutor("refinement stats", [task], sizes, workers=config.workers, logging_dir=folder)
-    for aside in (config.output / COUNTS).glob(".*.tmp"):  # what killed workers were writing
-        aside.unlink(missing_ok=True)
-    executor.forget_lost(lambda rank: [task.path(rank)])
+    executor.tidy(lambda rank: [task.path(rank)], [config.output / COUNTS])
     executor.run()
     counts: dict[str, Counts] = {step.name: {"kept": {}, "dropped": {}, "lengths": {}} for step in steps}
     items = {step.name: {kind: Frequent(config.capacity) for kind in FREQUENT} for step in steps}

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -15,13 +14,6 @@ from refinement.configs import RefinerStepConfig, UnitsConfig
 from refinement.pipeline import ReadUnit, UnitWriter
 
 log = logging.getLogger("prox")
-
-
-def _remove_half_written_units(output: Path) -> None:
-    """Removes what killed workers were writing; no later run takes these names again."""
-    for kind in (DOCUMENTS, DROPPED, LEDGER):
-        for path in (output / kind).glob(".*.tmp"):
-            path.unlink(missing_ok=True)
 
 
 def gpus_per_worker(config: UnitsConfig) -> int:
@@ -44,9 +36,8 @@ def run_units(label: str, config: UnitsConfig, steps: Sequence[PipelineStep], wr
         workers=config.workers,
         gpus_per_worker=gpus_per_worker(config),
     )
-    if not executor.is_under_way():
-        _remove_half_written_units(config.output)
-        executor.forget_lost(lambda rank: writer.files(rank).values())
+    folders = [config.output / kind for kind in (DOCUMENTS, DROPPED, LEDGER)]
+    executor.tidy(lambda rank: writer.files(rank).values(), folders)
     executor.run()
     kept = sum(pq.read_metadata(file).num_rows for file in unit_files(config.output, DOCUMENTS))
     reasons: Counter[str] = Counter()

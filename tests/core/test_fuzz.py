@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from prox import Execution, executor
-from tests import fuzz
+from tests import fuzz, fuzz_inputs
 
 
 def test_three_thousand_programs_keep_every_invariant() -> None:
@@ -22,7 +22,7 @@ def test_three_thousand_programs_keep_every_invariant() -> None:
 
 def test_programs_depend_on_the_seed_alone() -> None:
     def programs(seed: int) -> list[str]:
-        maker = fuzz.ProgramMaker(seed)
+        maker = fuzz_inputs.ProgramMaker(seed)
         return [maker.program("calls") for _ in range(50)]
 
     assert programs(1) == programs(1) != programs(2)

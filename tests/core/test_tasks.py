@@ -210,7 +210,7 @@ def test_finding_lost_files_lists_each_folder_once(tmp_path: Path, monkeypatch: 
     scandir = os.scandir
     monkeypatch.setattr("os.scandir", lambda path: listed.append(Path(path)) or scandir(path))
     again = executor(step, 5)
-    again.forget_lost(lambda rank: [step.path(rank)])
+    again.tidy(lambda rank: [step.path(rank)], [])
     assert again.get_incomplete_ranks() == []
     assert listed.count(tmp_path) == 1
 
@@ -234,7 +234,7 @@ def test_a_task_whose_file_is_gone_is_not_complete(tmp_path: Path) -> None:
     executor(step, 3).run()
     step.path(1).unlink()
     again = executor(step, 3)
-    again.forget_lost(lambda rank: [step.path(rank)])
+    again.tidy(lambda rank: [step.path(rank)], [])
     assert again.get_incomplete_ranks() == [1]
     again.run()
     assert len(said(step)) == 3

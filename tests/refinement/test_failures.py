@@ -12,7 +12,8 @@ from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
 from prox.errors import UserError
 from prox.units import LEDGER, iterate_documents, read_rows, unit_files
 from refinement.__main__ import VERBS
-from refinement.refiner import FEWEST_FAILURES, EngineWatch, Refiner, check_failed_share
+from refinement.asking import FEWEST_FAILURES, EngineWatch, check_failed_share
+from refinement.refiner import Refiner
 
 SETTINGS = {
     "document": ["--max_prompt_tokens", "200"],
