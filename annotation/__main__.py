@@ -2,7 +2,8 @@
 
 import sys
 
-from annotation.configs import ProgramConfig, ScoreConfig, SplitConfig
+from annotation.configs import ProgramConfig, ScoreConfig
+from annotation.set_configs import SplitConfig
 from prox.command import Verb, main
 
 VERBS: dict[str, Verb] = {

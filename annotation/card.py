@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from annotation import journal
+from annotation import tables
 from annotation.annotators import STAND_IN
-from annotation.configs import SplitConfig
+from annotation.set_configs import SplitConfig
 from prox import artifact
 from prox.executor import execute
 from prox.program import Normalize, RemoveLines, parse_program
@@ -16,14 +16,14 @@ from prox.words import count_words
 
 def describe(
     config: SplitConfig,
-    sets: dict[str, list[journal.Row]],
-    scores: Sequence[journal.Row],
-    programs: Sequence[journal.Row],
+    sets: dict[str, list[tables.Row]],
+    scores: Sequence[tables.Row],
+    programs: Sequence[tables.Row],
     duplicates: int,
 ) -> dict[str, Any]:
     """The facts of the card, as JSON."""
-    aside_scores = journal.read_rows(config.scores / journal.ASIDE)
-    aside_programs = journal.read_rows(config.programs / journal.ASIDE)
+    aside_scores = tables.read_rows(config.scores / tables.ASIDE)
+    aside_programs = tables.read_rows(config.programs / tables.ASIDE)
     return {
         "annotator": _names(scores, programs),
         "seed": config.seed,
@@ -60,13 +60,13 @@ def write(folder: Path, facts: dict[str, Any]) -> None:
     artifact.write_atomically(folder / "card.md", "\n".join(lines) + "\n")
 
 
-def _names(*parts: Sequence[journal.Row]) -> str:
+def _names(*parts: Sequence[tables.Row]) -> str:
     rows = [row for part in parts for row in part]
     names = {row["annotator"] if row["model"] is None else f"{row['model']} ({row['annotator']})" for row in rows}
     return " and ".join(sorted(names))
 
 
-def _edits(programs: Sequence[journal.Row]) -> dict[str, Any]:
+def _edits(programs: Sequence[tables.Row]) -> dict[str, Any]:
     """How much the programs change: shares of chunks, of lines and of words, and calls by kind."""
     lines = removed = words = words_left = edited = 0
     calls: Counter[str] = Counter()
@@ -90,7 +90,7 @@ def _edits(programs: Sequence[journal.Row]) -> dict[str, Any]:
     }
 
 
-def _classes(rows: Sequence[journal.Row]) -> dict[str, float]:
+def _classes(rows: Sequence[tables.Row]) -> dict[str, float]:
     names = [
         row["program"] if row["program"].endswith("()") and "\n" not in row["program"] else "edited" for row in rows
     ]

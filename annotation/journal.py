@@ -4,17 +4,15 @@ import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from prox import artifact
+from annotation.tables import ASIDE, Row, write_rows
 from prox.errors import UserError
 from prox.progress import Progress
 
 Item = TypeVar("Item")
-Row = dict[str, Any]
 
 FILE_NAME = "work.jsonl"
-ASIDE = "aside.jsonl"
 MAX_DEAD_BATCHES = 3
 """Batches without any answer, one after the other, after which the server is taken to be down."""
 
@@ -95,28 +93,6 @@ def finish(folder: Path, name: str, rows: Sequence[Row]) -> None:
     write_rows(folder / ASIDE, [row for row in rows if "reason" in row])
     write_rows(folder / name, [row for row in rows if "reason" not in row])
     (folder / FILE_NAME).unlink(missing_ok=True)
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes JSON lines atomically."""
-    artifact.write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Reads JSON lines; a missing file or a broken line is a ``UserError`` that names it."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: give the folder of the step that writes it")
-    rows = []
-    # Not splitlines(): a document may hold the other line breaks Unicode knows, unescaped.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: not valid JSON ({error}); run the step that writes it again"
-                ) from None
-    return rows
 
 
 def _batches(items: Iterable[tuple[str, Item]], size: int) -> Iterator[list[tuple[str, Item]]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from annotation import journal, merging, seeds
+from annotation import journal, merging, seeds, tables
 from annotation.annotators import Annotator, Outcome, Request, Unreadable, ask, load_annotator, sampling
 from annotation.configs import ProgramConfig
 from annotation.score import SCORES
@@ -43,7 +43,7 @@ class Programmer:
         self.prompts = {task: load_prompt(names[task]) for task in TASKS}
         self.reminder = load_prompt(config.prompts.reminder)
 
-    def __call__(self, chunks: Sequence[DocumentChunk]) -> list[journal.Row]:
+    def __call__(self, chunks: Sequence[DocumentChunk]) -> list[tables.Row]:
         requests = [request for item in chunks for request in self._requests(item.chunk)]
         outcomes = ask(self.annotator, requests, self._read, self.config.annotator.num_retries, self.reminder)
         width = len(TASKS)
@@ -66,9 +66,9 @@ class Programmer:
     def _read(request: Request, completion: Completion) -> Program:
         return merging.read_program(completion, request.text, request.first_line)
 
-    def _row(self, item: DocumentChunk, outcomes: Sequence[Outcome[Program]]) -> journal.Row:
+    def _row(self, item: DocumentChunk, outcomes: Sequence[Outcome[Program]]) -> tables.Row:
         chunk = item.chunk
-        row: journal.Row = {"id": item.document_id, "first_line": chunk.first_line, "text": chunk.text}
+        row: tables.Row = {"id": item.document_id, "first_line": chunk.first_line, "text": chunk.text}
         common = {
             "answers": {task: outcome.answer for task, outcome in zip(TASKS, outcomes, strict=True)},
             "annotator": self.annotator.name,
@@ -95,7 +95,7 @@ def program(config: ProgramConfig) -> dict[str, Any]:
     path = config.output / PROGRAMS
     # The final file replaces the journal: where it stands, an earlier run was killed after its last request.
     if not path.is_file():
-        scores = journal.read_rows(config.scores / SCORES)
+        scores = tables.read_rows(config.scores / SCORES)
         kept = {row["id"] for row in scores if row["decision"] == "keep"}
         if not kept:
             raise UserError(
@@ -130,7 +130,7 @@ def _items(config: ProgramConfig, kept: set[str]) -> Iterator[tuple[str, Documen
 
 
 def _summary(config: ProgramConfig, annotator: Annotator) -> dict[str, Any]:
-    rows = journal.read_rows(config.output / PROGRAMS)
+    rows = tables.read_rows(config.output / PROGRAMS)
     untouched = Counter(row["program"] == "keep_chunk()" for row in rows)
-    aside = len(journal.read_rows(config.output / journal.ASIDE))
+    aside = len(tables.read_rows(config.output / tables.ASIDE))
     return {"annotator": annotator.name, "edited": untouched[False], "untouched": untouched[True], "aside": aside}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from datatrove.data import Document
 
-from annotation import journal, seeds
+from annotation import journal, seeds, tables
 from annotation.annotators import Annotator, Outcome, Request, Unreadable, ask, load_annotator, sampling
 from annotation.configs import ScoreConfig
 from annotation.templates import Prompt, load_prompt
@@ -61,7 +61,7 @@ class Scorer:
         self.edu, self.format = load_prompt(config.prompts.edu), load_prompt(config.prompts.format)
         self.reminder = load_prompt(config.prompts.reminder)
 
-    def __call__(self, documents: Sequence[Document]) -> list[journal.Row]:
+    def __call__(self, documents: Sequence[Document]) -> list[tables.Row]:
         requests = [request for document in documents for request in self._requests(document.text)]
         outcomes = ask(self.annotator, requests, self._read, self.config.annotator.num_retries, self.reminder)
         pairs = zip(outcomes[::2], outcomes[1::2], strict=True)
@@ -81,8 +81,8 @@ class Scorer:
     def _read(request: Request, completion: Completion) -> int:
         return read_score(completion.text, request.closing)
 
-    def _row(self, document_id: str, edu: Outcome[int], format_: Outcome[int]) -> journal.Row:
-        row: journal.Row = {"id": document_id}
+    def _row(self, document_id: str, edu: Outcome[int], format_: Outcome[int]) -> tables.Row:
+        row: tables.Row = {"id": document_id}
         common = {
             "edu_answer": edu.answer,
             "format_answer": format_.answer,
@@ -130,6 +130,6 @@ def _items(config: ScoreConfig, ids: set[str]) -> Iterator[tuple[str, Document]]
 
 
 def _summary(config: ScoreConfig, annotator: Annotator) -> dict[str, Any]:
-    decisions = Counter(row["decision"] for row in journal.read_rows(config.output / SCORES))
-    aside = len(journal.read_rows(config.output / journal.ASIDE))
+    decisions = Counter(row["decision"] for row in tables.read_rows(config.output / SCORES))
+    aside = len(tables.read_rows(config.output / tables.ASIDE))
     return {"annotator": annotator.name, "kept": decisions["keep"], "dropped": decisions["drop"], "aside": aside}

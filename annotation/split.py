@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from annotation import card, journal, seeds
-from annotation.configs import Balance, SplitConfig
+from annotation import card, journal, seeds, tables
 from annotation.program import PROGRAMS
 from annotation.score import SCORES
+from annotation.set_configs import Balance, SplitConfig
 from prox import units
 from prox.errors import UserError
 
@@ -15,7 +15,7 @@ KEEP_CHUNK = "keep_chunk()"
 
 def split(config: SplitConfig) -> dict[str, Any]:
     """Writes ``document_*.jsonl``, ``chunk_*.jsonl``, ``card.json`` and ``card.md``; returns counts."""
-    scores = journal.read_rows(config.scores / SCORES)
+    scores = tables.read_rows(config.scores / SCORES)
     documents, duplicates = _document_examples(config, scores)
     if not documents:
         raise UserError(
@@ -23,7 +23,7 @@ def split(config: SplitConfig) -> dict[str, Any]:
         )
     valid = _valid_ids(config, [row["id"] for row in documents])
     present = {row["id"] for row in documents}
-    programs = journal.read_rows(config.programs / PROGRAMS)
+    programs = tables.read_rows(config.programs / PROGRAMS)
     chunks = [
         {key: row[key] for key in ("id", "first_line", "text", "program")} for row in programs if row["id"] in present
     ]
@@ -39,13 +39,13 @@ def split(config: SplitConfig) -> dict[str, Any]:
     }
     _require_examples(config, sets)
     for name, rows in sets.items():
-        journal.write_rows(config.output / f"{name}.jsonl", rows)
+        tables.write_rows(config.output / f"{name}.jsonl", rows)
     facts = card.describe(config, sets, scores, programs, duplicates)
     card.write(config.output, facts)
     return {"annotator": facts["annotator"]} | {name: len(rows) for name, rows in sets.items()}
 
 
-def _require_examples(config: SplitConfig, sets: dict[str, list[journal.Row]]) -> None:
+def _require_examples(config: SplitConfig, sets: dict[str, list[tables.Row]]) -> None:
     """An empty set is a ``UserError``: it would fail only after a refiner has been trained."""
     if all(sets.values()):
         return
@@ -58,7 +58,7 @@ def _require_examples(config: SplitConfig, sets: dict[str, list[journal.Row]]) -
     )
 
 
-def _document_examples(config: SplitConfig, scores: list[journal.Row]) -> tuple[list[journal.Row], int]:
+def _document_examples(config: SplitConfig, scores: list[tables.Row]) -> tuple[list[tables.Row], int]:
     """Examples of the document task, and how many documents were left out as copies of an earlier one.
 
     A copy under another id could land on the other side of the split.
@@ -85,17 +85,17 @@ def _valid_ids(config: SplitConfig, ids: list[str]) -> set[str]:
     return {key for key in ids if seeds.random_rank(config.seed, "valid", key) < config.valid_share * 2**64}
 
 
-def _kept(row: journal.Row) -> bool:
+def _kept(row: tables.Row) -> bool:
     return row["program"] == "keep_doc()"
 
 
-def _untouched(row: journal.Row) -> bool:
+def _untouched(row: tables.Row) -> bool:
     return row["program"] == KEEP_CHUNK
 
 
 def _balanced(
-    rows: list[journal.Row], balance: Balance, seed: int, label: Callable[[journal.Row], bool]
-) -> list[journal.Row]:
+    rows: list[tables.Row], balance: Balance, seed: int, label: Callable[[tables.Row], bool]
+) -> list[tables.Row]:
     """The rows, the larger class cut at random to the size of the smaller one where that is asked for."""
     if balance == "natural":
         return rows

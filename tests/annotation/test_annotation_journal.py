@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation import journal
+from annotation import journal, tables
 from prox.errors import UserError
 from prox.progress import Progress
 
@@ -16,7 +16,7 @@ class Server:
     def __init__(self, *failing: int) -> None:
         self.failing, self.asked = set(failing), []
 
-    def __call__(self, items: Sequence[int]) -> list[journal.Row]:
+    def __call__(self, items: Sequence[int]) -> list[tables.Row]:
         self.asked += items
         return [{"id": n, "reason": "refused", "failed": True} if n in self.failing else {"id": n} for n in items]
 

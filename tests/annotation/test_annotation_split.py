@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from annotation import journal, seeds
+from annotation import seeds, tables
 from annotation.__main__ import VERBS
 from annotation.annotators import STAND_IN
-from annotation.configs import ScoreConfig, SplitConfig
+from annotation.configs import ScoreConfig
+from annotation.set_configs import SplitConfig
 from annotation.split import split
 from prox.command import main, parse, settings_of
 from prox.engines import EngineConfig
@@ -42,7 +43,7 @@ def annotated(make_documents, corpus, tmp_path, repository) -> dict[str, Path]:
 def run_split(annotated: dict[str, Path], output: Path, **options) -> dict:
     output.mkdir()
     split(SplitConfig(output=output, **annotated, **options))
-    return {path.stem: journal.read_rows(path) for path in sorted(output.glob("*.jsonl"))}
+    return {path.stem: tables.read_rows(path) for path in sorted(output.glob("*.jsonl"))}
 
 
 def test_shipped_configs_parse(repository) -> None:
@@ -72,7 +73,7 @@ def test_dry_run_plans_requests(make_documents, corpus, tmp_path, capsys, reposi
 
 def test_stand_in_is_named_everywhere(annotated, tmp_path, caplog) -> None:
     for name in ("scores/scores.jsonl", "programs/programs.jsonl"):
-        rows = journal.read_rows(tmp_path / name)
+        rows = tables.read_rows(tmp_path / name)
         assert rows
         assert all(row["annotator"] == STAND_IN and row["model"] is None for row in rows)
     run_split(annotated, tmp_path / "split")
@@ -153,8 +154,8 @@ def test_nano_and_paper_differ_in_configs_only(repository) -> None:
 )
 def test_an_empty_set_is_refused_with_its_remedy(annotated, tmp_path, options, empty, remedy) -> None:
     if "num_valid" in options:  # a dropped page alone has no chunk
-        programs = journal.read_rows(annotated["programs"] / "programs.jsonl")
-        journal.write_rows(annotated["programs"] / "programs.jsonl", programs[:1])
+        programs = tables.read_rows(annotated["programs"] / "programs.jsonl")
+        tables.write_rows(annotated["programs"] / "programs.jsonl", programs[:1])
     with pytest.raises(UserError, match="a set is empty") as error:
         run_split(annotated, tmp_path / "split", **options)
     assert empty in str(error.value)
