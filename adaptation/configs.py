@@ -17,7 +17,7 @@ REPORT = "report.json"
 
 
 def split_file(examples: Path, task: Task, split: str) -> Path:
-    """An annotation split's file: ``document_train.jsonl``, ``chunk_valid.jsonl``, ..."""
+    """A file of `annotation split` or `pairs`: ``document_train.jsonl``, ``chunk_valid.jsonl``, ..."""
     return examples / f"{task}_{split}.jsonl"
 
 
@@ -50,7 +50,7 @@ class ExportConfig(CommandConfig):
     """Config of `adaptation export`."""
 
     examples: Path | None = None
-    """Artefact of `annotation split`."""
+    """Artefact of `annotation split` or `pairs`."""
     task: Task = "chunk"
     """Which refiner the files are for: `document` or `chunk`."""
     base: str = ""
@@ -65,13 +65,13 @@ class ExportConfig(CommandConfig):
     """Room for the answer, in tokens with its EOS; the prompt gets the rest of the context."""
 
     def problems(self) -> list[str]:
-        found = artifact.require(self.examples, "examples", "annotation split") + base_problems(self.base)
+        found = artifact.require(self.examples, "examples", "`annotation split` or `pairs`") + base_problems(self.base)
         found += at_least(self.max_new_tokens, 1, "max_new_tokens")
         if self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
         if not found and self.examples is not None:
             missing = [path for path in self._files() if not path.is_file()]
-            found += [f"--examples lacks {path}: run annotation split first" for path in missing]
+            found += [f"--examples lacks {path}: run `annotation split` or `pairs` first" for path in missing]
         return found
 
     def _files(self) -> list[Path]:
@@ -176,7 +176,7 @@ class ValidateConfig(CommandConfig):
     checkpoint: str = ""
     """Instead of `checkpoints`, one refiner: Hugging Face folder or hub name."""
     examples: Path | None = None
-    """Artefact of `annotation split`; its valid split is the reference."""
+    """Artefact of `annotation split` or `pairs`; its valid split is the reference."""
     task: Task = "chunk"
     """Which programs are scored: `document` (Equations 3 and 4) or `chunk` (Equations 5 to 7)."""
     dialogue: Dialogue = field(default_factory=Dialogue)
@@ -191,7 +191,7 @@ class ValidateConfig(CommandConfig):
     """Score only the first so many examples; unset scores all."""
 
     def problems(self) -> list[str]:
-        found = artifact.require(self.examples, "examples", "annotation split") + self.engine.problems()
+        found = artifact.require(self.examples, "examples", "`annotation split` or `pairs`") + self.engine.problems()
         if bool(self.checkpoint) == (self.checkpoints is not None):
             found.append("give either --checkpoints (an adaptation train artefact) or --checkpoint (one refiner)")
         elif self.checkpoints is not None:
@@ -202,7 +202,7 @@ class ValidateConfig(CommandConfig):
         if not 0 < self.keep_threshold < 1:
             found.append(f"keep_threshold is {self.keep_threshold}: it must lie between 0 and 1")
         if not found and self.examples is not None and not split_file(self.examples, self.task, "valid").is_file():
-            found.append(f"--examples has no {self.task}_valid.jsonl: run annotation split first")
+            found.append(f"--examples has no {self.task}_valid.jsonl: run `annotation split` or `pairs` first")
         return found
 
     def inputs(self) -> list[Path]:

@@ -1,5 +1,6 @@
 """The annotated examples that the stage reads, and their prompts and answers as a refiner sees them."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from prox.program import Program, Style, parse_program
 
 @dataclass(frozen=True)
 class Example:
-    """A document, or a chunk whose first line has the number ``first_line`` in its document, and its program."""
+    """A document, or a chunk whose first line has the number ``first_line`` in its document, and its program.
+
+    ``ambiguous_lines`` are lines of the chunk, numbered as in its program, that no score may count.
+    """
 
     id: str
     text: str
     program: str
     first_line: int = 0
+    ambiguous_lines: frozenset[int] = frozenset()
 
     def prompt(self, task: Task, renderer: PromptRenderer) -> Prompt:
         """The refiner's prompt, cut to the renderer's limit."""
@@ -52,12 +57,24 @@ def _example(line: str, place: str) -> Example:
     try:
         row: dict[str, Any] = json.loads(line)
         example = Example(row["id"], row["text"], row["program"], row.get("first_line", 0))
+        ambiguous = row.get("ambiguous_lines", [])
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
-        raise UserError(f"{place} is no JSON object ({error}): run annotation split again") from None
+        raise UserError(f"{place} is no JSON object ({error}): run the step that writes it again") from None
     except KeyError as error:
         raise UserError(f"{place} has no field {error}: an example has id, text and program") from None
     if not all(isinstance(value, str) for value in (example.id, example.text, example.program)):
         raise UserError(f"{place}: id, text and program must be strings")
     if type(example.first_line) is not int or example.first_line < 0:
         raise UserError(f"{place}: first_line {example.first_line!r} must be a whole number from 0 on")
-    return example
+    return dataclasses.replace(example, ambiguous_lines=_lines_of(example, ambiguous, place))
+
+
+def _lines_of(example: Example, numbers: Any, place: str) -> frozenset[int]:
+    """The numbers, each that of a line of the example; others are a ``UserError``."""
+    lines = range(example.first_line, example.first_line + example.text.count("\n") + 1)
+    if not isinstance(numbers, list) or not all(type(number) is int and number in lines for number in numbers):
+        raise UserError(
+            f"{place}: ambiguous_lines {str(numbers)[:80]} must be a list of numbers of the example's lines, "
+            f"{lines.start} to {lines.stop - 1}"
+        )
+    return frozenset(numbers)

@@ -174,6 +174,7 @@ def chunk_scores(examples: Sequence[Example], predictions: Sequence[Prediction])
             num_lines=example.text.count("\n") + 1,
             reference=example.reference,
             predicted=program_of(answer, prediction["style"]),
+            ambiguous_lines=example.ambiguous_lines,
         )
         for example, prediction, answer in zip(examples, predictions, answers, strict=True)
     ]

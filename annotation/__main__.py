@@ -2,8 +2,9 @@
 
 import sys
 
+from annotation.agree_config import AgreeConfig
 from annotation.configs import ProgramConfig, ScoreConfig
-from annotation.set_configs import SplitConfig
+from annotation.set_configs import PairsConfig, SplitConfig
 from prox.command import Verb, main
 
 VERBS: dict[str, Verb] = {
@@ -14,6 +15,8 @@ VERBS: dict[str, Verb] = {
     "split": Verb(
         SplitConfig, "annotation.split:split", "Split the annotation into train and valid sets, by document."
     ),
+    "pairs": Verb(PairsConfig, "annotation.pairs:pairs", "Make the same sets from pages that people have cleaned."),
+    "agree": Verb(AgreeConfig, "annotation.agree:agree", "Compare two annotations of the same documents."),
 }
 
 if __name__ == "__main__":

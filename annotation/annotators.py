@@ -1,132 +1,120 @@
-"""Annotators behind one small protocol, and the loop that asks again when an answer can't be read.
+"""Annotators behind one small protocol: a language model through any of the project's engines, or the stand-in.
 
-Both kinds get the same requests and answer in the same form, so that one command, one parser and one set of checks
-serve both.
+All of them get the same requests and answer in the same form, so that one parser and one set of checks serve them.
 """
 
-import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from annotation.templates import Prompt
-from prox.engines import Completion, EngineConfig, Failure, load_engine
+from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
 
 if TYPE_CHECKING:
     from annotation.configs import AnnotatorConfig
 
-Task = Literal["edu", "format", "navigation", "links", "footer"]
-Value = TypeVar("Value")
-
 STAND_IN = "rule-based stand-in"
 """Its name in every row, card and log line: nobody may take it for a language model."""
+LANGUAGE_MODEL = "language model"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question: the task, the text it is about (un-numbered, starting at ``first_line``), and the dialogue."""
+    """One question: the task (a prompt's name), the text it is about (un-numbered), and the dialogue."""
 
-    task: Task
+    task: str
     text: str
+    prompt: Prompt
     messages: tuple[dict[str, str], ...]
     first_line: int = 0
+    """Number of the text's first line in its document; chunks only."""
     closing: str = ""
     """What the answer's closing line starts with; score tasks only."""
 
+    def key(self, model: str | None, sampling: dict[str, Any] | None) -> str:
+        """SHA-256 of all that decides the answer: model, dialogue and sampling settings."""
+        content = json.dumps([model, self.messages, sampling], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+Take = Callable[[], tuple[str, Request] | None]
+Give = Callable[[str, Completion | Failure], None]
+
 
 class Annotator(Protocol):
-    """Answers requests, in order. ``name`` and ``model`` (None for rules) go into every row."""
+    """Answers requests. ``name``, ``model`` (None for rules) and ``sampling`` go into every row."""
 
     name: str
     model: str | None
+    sampling: dict[str, Any] | None
 
-    def answer(self, requests: Sequence[Request]) -> list[Completion | Failure]:
-        """One answer a request, as free text; a request that got none is a ``Failure``."""
+    def work(self, take: Take, give: Give) -> None:
+        """Takes requests with their keys until there are none, and gives each answer back as soon as it is there.
+
+        ``take`` may have nothing now and more after the next answer; ``give`` may raise to end the work.
+        """
 
 
-class ServerAnnotator:
-    """A language model behind an OpenAI-compatible server."""
+class ServedModel:
+    """A language model behind an OpenAI-compatible server, asked as many things at once as the engine's config says."""
 
-    name = "server"
+    name = LANGUAGE_MODEL
 
     def __init__(self, config: "AnnotatorConfig", engine: EngineConfig) -> None:
         self.model: str | None = config.model
+        self.sampling = sampling(config)
         self._config = config
         self._engine = load_engine(engine, config.model)
 
-    def answer(self, requests: Sequence[Request]) -> list[Completion | Failure]:
-        """See ``Annotator.answer``."""
-        conversations = [list(request.messages) for request in requests]
-        return self._engine.chat(conversations, self._config.max_new_tokens, self._config.temperature)
+    def work(self, take: Take, give: Give) -> None:
+        """See ``Annotator.work``."""
+
+        def conversation() -> tuple[str, Sequence[dict[str, str]]] | None:
+            taken = take()
+            return None if taken is None else (taken[0], taken[1].messages)
+
+        self._engine.chat_each(conversation, give, self._config.max_new_tokens, self._config.temperature)
 
 
-def load_annotator(config: "AnnotatorConfig", engine: EngineConfig) -> Annotator:
+class ModelInProcess:
+    """A language model in this process (vLLM or transformers), asked batch by batch."""
+
+    name = LANGUAGE_MODEL
+
+    def __init__(self, config: "AnnotatorConfig", engine: EngineConfig, batch_size: int) -> None:
+        self.model: str | None = config.model
+        self.sampling = sampling(config)
+        self._config, self._engine_config, self._batch_size = config, engine, batch_size
+        self._engine: Engine | None = None
+
+    def work(self, take: Take, give: Give) -> None:
+        """See ``Annotator.work``; the model is loaded at the first request, so not where all answers are known."""
+        while batch := self._batch(take):
+            self._engine = self._engine or load_engine(self._engine_config, self._config.model)
+            answers = self._engine.chat(
+                [request.messages for _, request in batch], self._config.max_new_tokens, self._config.temperature
+            )
+            for (key, _), answer in zip(batch, answers, strict=True):
+                give(key, answer)
+
+    def _batch(self, take: Take) -> list[tuple[str, Request]]:
+        batch: list[tuple[str, Request]] = []
+        while len(batch) < self._batch_size and (taken := take()) is not None:
+            batch.append(taken)
+        return batch
+
+
+def load_annotator(config: "AnnotatorConfig", engine: EngineConfig, batch_size: int) -> Annotator:
     """The annotator a config names."""
     if config.kind == "stand_in":
         from annotation.stand_in import StandIn
 
         return StandIn()
-    return ServerAnnotator(config, engine)
+    return ServedModel(config, engine) if engine.kind == "server" else ModelInProcess(config, engine, batch_size)
 
 
-def sampling(config: "AnnotatorConfig") -> dict[str, Any] | None:
-    """How answers are sampled, for the rows; None for the stand-in, which samples nothing."""
-    if config.kind == "stand_in":
-        return None
+def sampling(config: "AnnotatorConfig") -> dict[str, Any]:
+    """How a language model's answers are sampled."""
     return {"temperature": config.temperature, "max_new_tokens": config.max_new_tokens}
-
-
-class Unreadable(Exception):
-    """An answer that can't be used; carries the reason, which the annotator is told when asked again."""
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[Value]):
-    """What became of a request: the value read from the answer, or the reason why there is none.
-
-    ``failed`` marks a request that the server never answered.
-    """
-
-    value: Value | None
-    answer: str
-    reason: str = ""
-    failed: bool = False
-
-
-def ask(
-    annotator: Annotator,
-    requests: Sequence[Request],
-    read: Callable[[Request, Completion], Value],
-    num_retries: int,
-    reminder: Prompt,
-) -> list[Outcome[Value]]:
-    """Asks every request, and asks again (with the answer and the reason in the dialogue) where ``read`` refuses.
-
-    A bare repetition would bring the same answer at temperature 0.
-    """
-    outcomes: list[Outcome[Value]] = [Outcome(None, "")] * len(requests)
-    waiting = dict(enumerate(requests))
-    for _ in range(num_retries + 1):
-        numbers = list(waiting)
-        if not numbers:
-            break
-        for number, answer in zip(numbers, annotator.answer([waiting[n] for n in numbers]), strict=True):
-            request = waiting.pop(number)
-            if isinstance(answer, Failure):
-                outcomes[number] = Outcome(None, "", f"request_failed: {answer.reason}", failed=True)
-                continue
-            # A JSON escape can smuggle in half a surrogate pair, which no file could hold.
-            text = answer.text.encode("utf-8", "replace").decode()
-            answer = dataclasses.replace(answer, text=text)
-            try:
-                outcomes[number] = Outcome(read(request, answer), text)
-            except Unreadable as reason:
-                outcomes[number] = Outcome(None, text, str(reason))
-                waiting[number] = _again(request, requests[number], text, reminder.fill(reason=str(reason)))
-    return outcomes
-
-
-def _again(request: Request, original: Request, answer: str, reminder: str) -> Request:
-    """The original request followed by its last answer and the reminder; earlier tries are left out."""
-    turns = ({"role": "assistant", "content": answer}, {"role": "user", "content": reminder})
-    return dataclasses.replace(request, messages=original.messages + turns)

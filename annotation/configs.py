@@ -1,26 +1,27 @@
-"""Configs of the annotation stage; importing them loads no library that is slow to start."""
+"""Configs of the verbs that ask an annotator; importing them loads no library that is slow to start."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from annotation.templates import find_prompt, load_prompt, prompt_problems
+from annotation.spending import SpendingConfig
+from annotation.templates import Prompt, load_prompt, prompt_problems
 from prox import artifact
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.engines import EngineConfig
 
-CHARACTERS_PER_TOKEN = 4
-"""For estimates in plans only."""
+STAND_IN_TASKS = ("navigation", "links", "footer")
+"""The chunk prompts that the rule-based stand-in can answer."""
 
 
 @dataclass
 class AnnotatorConfig:
-    """Who annotates, and how it is asked. Which server serves it is the `engine`'s business."""
+    """Who annotates, and how it is asked. What runs or serves the model is the `engine`'s business."""
 
-    kind: Literal["stand_in", "server"] = "server"
-    """`server` (OpenAI-compatible) or `stand_in`, rules where no language model is at hand."""
+    kind: Literal["model", "stand_in"] = "model"
+    """`model` (a language model through the `engine`), or `stand_in`, rules where no language model is at hand."""
     model: str = "meta-llama/Meta-Llama-3-70B-Instruct"
-    """Name of the model on the server."""
+    """Name of the model on the server; for an engine in process a local folder or a hub name."""
     temperature: float = 0.0
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = 1024
@@ -35,9 +36,19 @@ class AnnotatorConfig:
             found.append(f"--annotator.max_new_tokens is {self.max_new_tokens}: it must be at least 1")
         if self.num_retries < 0:
             found.append(f"--annotator.num_retries is {self.num_retries}: it must be at least 0")
-        if self.kind == "server" and not self.model:
-            found.append("--annotator.model is empty: give the name of a model on the server")
+        if self.temperature < 0:
+            found.append(f"--annotator.temperature is {self.temperature}: it must be at least 0")
+        if self.kind == "model" and not self.model:
+            found.append("--annotator.model is empty: give the name of a model")
         return found
+
+    def describe(self, engine: EngineConfig) -> str:
+        """The annotator's name for plans and logs."""
+        if self.kind == "stand_in":
+            from annotation.annotators import STAND_IN
+
+            return STAND_IN
+        return f"{self.model} ({engine.base_url if engine.kind == 'server' else engine.kind})"
 
 
 @dataclass
@@ -49,34 +60,53 @@ class AnnotateConfig(CommandConfig):
     annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
     """Who annotates."""
     engine: EngineConfig = field(default_factory=lambda: EngineConfig(kind="server"))
-    """The server's address and limits; moving it to another address does not make finished answers stale."""
-    batch_size: int = 64
-    """Documents or chunks sent together; finished answers are on disk after every batch."""
+    """How the model is reached (address, requests at once, limits a minute, time-out) or run; moving it elsewhere does
+    not make finished answers stale."""
+    spending: SpendingConfig = field(default_factory=SpendingConfig)
+    """Prices and the budget."""
+    cache: Path | None = None
+    """Folder of the answers, by the content of their requests, which any number of steps and runs may share; unset: the
+    folder `answers` beside the output."""
+    batch_size: int = 256
+    """Requests handed over together to an engine in process; a server gets `engine.concurrency` at once."""
     max_failed_share: float = 0.05
-    """Stop unfinished when more than this share of requests got no answer from the server (0 to 1)."""
+    """Stop unfinished when more than this share of the items got no answer from the server (0 to 1)."""
+    reminder: str = "reminder.v1.txt"
+    """Prompt file that asks again after an answer that can't be read."""
+    prompt_marker: str = ""
+    """What stands for the document in the prompt files, `<EXAMPLE>` in the published wording; empty: they are Jinja2
+    templates with `{{ document }}`."""
 
     def volatile_fields(self) -> frozenset[str]:
-        """How the server is reached does not decide what it answers."""
-        return VOLATILE_FIELDS | {"engine", "batch_size", "max_failed_share"}
+        """How the model is reached, and what it may cost, do not decide what it answers."""
+        return VOLATILE_FIELDS | {"engine", "spending", "cache", "batch_size", "max_failed_share"}
 
     def prompt_names(self) -> dict[str, str]:
-        """Names of the prompt files by task."""
+        """Names of the prompt files by task, the reminder left out."""
         raise NotImplementedError
+
+    def load_prompts(self) -> dict[str, Prompt]:
+        """The prompts by task."""
+        return {task: load_prompt(name, self.prompt_marker) for task, name in self.prompt_names().items()}
+
+    def cache_folder(self) -> Path:
+        """Where the answers are kept."""
+        return self.cache or self.output.resolve().parent / "answers"
 
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
         found = artifact.require(self.documents, "documents", "`refinement ingest`") + self.annotator.problems()
-        if self.annotator.kind == "server":
-            found += self.engine.problems()
+        if self.annotator.kind == "model":
+            found += self.engine.problems() + self.spending.problems()
             if self.engine.kind != "server":
-                found.append(f"--engine.kind is {self.engine.kind!r}: an annotator of kind `server` needs `server`")
+                found += artifact.require_model(self.annotator.model, "annotator.model", "an instruct model")
         if self.batch_size < 1:
             found.append(f"--batch_size is {self.batch_size}: it must be at least 1")
         if not 0 <= self.max_failed_share <= 1:
             found.append(f"--max_failed_share is {self.max_failed_share}: it must be between 0 and 1")
-        for option, name in self.prompt_names().items():
-            found += prompt_problems(f"prompts.{option}", name, "reason" if option == "reminder" else "document")
-        return found
+        for task, name in self.prompt_names().items():
+            found += prompt_problems(f"prompts.{task}", name, "document", self.prompt_marker)
+        return found + prompt_problems("reminder", self.reminder, "reason")
 
     def inputs(self) -> list[Path]:
         """See ``CommandConfig.inputs``."""
@@ -84,12 +114,8 @@ class AnnotateConfig(CommandConfig):
 
     def input_marks(self) -> list[str]:
         """The prompts' content: it decides the answers, wherever the files lie."""
-        return [f"{option}:{load_prompt(name).sha256}" for option, name in self.prompt_names().items()]
-
-    def prompt_tokens(self) -> int:
-        """Estimated tokens of one document's (or chunk's) prompts, the document itself left out."""
-        files = [find_prompt(name) for option, name in self.prompt_names().items() if option != "reminder"]
-        return sum(file.stat().st_size for file in files if file) // CHARACTERS_PER_TOKEN
+        marks = [f"{task}:{prompt.sha256}" for task, prompt in self.load_prompts().items()]
+        return [*marks, f"reminder:{load_prompt(self.reminder).sha256}"]
 
 
 @dataclass
@@ -100,8 +126,6 @@ class ScorePrompts:
     """Asks for the educational score."""
     format: str = "format_score.v1.txt"
     """Asks for the format score."""
-    reminder: str = "reminder.v1.txt"
-    """Asks again after an answer that can't be read."""
     edu_closing: str = "Educational score"
     """What stands before the number on the answer's closing line."""
     format_closing: str = "Format score"
@@ -114,52 +138,33 @@ class ScoreConfig(AnnotateConfig):
 
     num_documents: int = 51_000
     """Seed documents drawn at random; -1 for all."""
-    max_document_characters: int = 12_000
-    """A longer document is cut to this for the prompt, so that prompt and answer fit the annotator's context."""
+    max_document_tokens: int = 6_000
+    """A longer document is cut to this for the prompt, at four bytes a token, so that prompt and answer fit the
+    annotator's context."""
     prompts: ScorePrompts = field(default_factory=ScorePrompts)
     """The prompts."""
 
     def prompt_names(self) -> dict[str, str]:
         """See ``AnnotateConfig.prompt_names``."""
-        return {"edu": self.prompts.edu, "format": self.prompts.format, "reminder": self.prompts.reminder}
+        return {"edu": self.prompts.edu, "format": self.prompts.format}
 
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
         found = super().problems()
         if self.num_documents < 1 and self.num_documents != -1:
             found.append(f"--num_documents is {self.num_documents}: give a number above 0, or -1 for all")
-        if self.max_document_characters < 1:
-            found.append(f"--max_document_characters is {self.max_document_characters}: it must be at least 1")
+        if self.max_document_tokens < 1:
+            found.append(f"--max_document_tokens is {self.max_document_tokens}: it must be at least 1")
+        for name in ("edu_closing", "format_closing"):
+            if not getattr(self.prompts, name).strip():
+                found.append(f"--prompts.{name} is empty: give the words before the number that the prompt asks for")
         return found
 
     def plan(self) -> dict[str, Any]:
         """See ``CommandConfig.plan``."""
-        from annotation.seeds import count_documents
+        from annotation.estimate import plan_scores
 
-        available, mean_characters = count_documents(self.documents)
-        documents = available if self.num_documents == -1 else min(self.num_documents, available)
-        body = min(self.max_document_characters, mean_characters) // CHARACTERS_PER_TOKEN
-        return {
-            "annotator": describe(self.annotator),
-            "documents": f"{documents:,} of {available:,}",
-            "requests": f"{2 * documents:,}",
-            "estimated prompt tokens": f"{documents * (self.prompt_tokens() + 2 * body):,}",
-            "answer tokens at most": f"{2 * documents * self.annotator.max_new_tokens:,}",
-        }
-
-
-@dataclass
-class ProgramPrompts:
-    """Prompt files: a name in `annotation/prompts`, or a path."""
-
-    navigation: str = "navigation.v1.txt"
-    """Menus and navigation bars at the top."""
-    links: str = "links.v1.txt"
-    """Buttons, HTML elements, links and URLs."""
-    footer: str = "footer.v1.txt"
-    """Footers."""
-    reminder: str = "reminder.v1.txt"
-    """Asks again after an answer that can't be read."""
+        return plan_scores(self)
 
 
 @dataclass
@@ -168,64 +173,70 @@ class ProgramConfig(AnnotateConfig):
 
     scores: Path | None = None
     """Artefact of `annotation score`; documents it keeps get programs."""
+    merge_into: Path | None = None
+    """Artefact of an earlier `annotation program`, in place of `scores`: its chunks at a document's beginning and end
+    are given to this annotator, and of its programs the head and tail part only is merged into the earlier ones (A.1).
+    """
+    edge_gap: int = 1
+    """`merge_into` only: kept lines of text that may stand between the document's edge and a removed line for this one
+    to count as head or tail; 1 lets a title stand above a menu."""
     tokenizer: Path | None = None
     """The refiner's tokenizer (local folder or hub name); unset counts white-space words instead."""
     window: int = 1500
     """Longest chunk with its line numbers, in tokens of `tokenizer` (or words); must equal the refiner's."""
     max_chunks_per_document: int = -1
     """Chunks of one document that are annotated, drawn at random, so that no giant page rules the set; -1 for all."""
+    num_chunks: int = -1
+    """Chunks annotated in all, drawn at random among those; -1 for all."""
     max_removed_share: float = 0.8
     """A program that removes more than this share of a chunk's words is kept aside (0 to 1; 1 may remove it all)."""
-    prompts: ProgramPrompts = field(default_factory=ProgramPrompts)
-    """The prompts."""
+    prompts: dict[str, str] = field(
+        default_factory=lambda: {"navigation": "navigation.v1.txt", "links": "links.v1.txt", "footer": "footer.v1.txt"}
+    )
+    """Prompt files, by the kind of noise that each is about: a name in `annotation/prompts`, or a path. Their programs
+    are merged; of contradicting replacements that of the earlier prompt holds."""
 
     def prompt_names(self) -> dict[str, str]:
         """See ``AnnotateConfig.prompt_names``."""
-        prompts = self.prompts
-        return {
-            "navigation": prompts.navigation,
-            "links": prompts.links,
-            "footer": prompts.footer,
-            "reminder": prompts.reminder,
-        }
+        return self.prompts
 
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
-        found = super().problems() + artifact.require(self.scores, "scores", "`annotation score`")
+        found = super().problems() + self._problems_of_sources()
+        if not self.prompts:
+            found.append("--prompts is empty: give at least one prompt file")
+        unknown = [task for task in self.prompts if task not in STAND_IN_TASKS]
+        if self.annotator.kind == "stand_in" and unknown:
+            found.append(f"--prompts.{unknown[0]}: the {self.annotator.kind} only knows {', '.join(STAND_IN_TASKS)}")
         if self.window < 1:
             found.append(f"--window is {self.window}: it must be at least 1")
-        if self.max_chunks_per_document < 1 and self.max_chunks_per_document != -1:
-            found.append(f"--max_chunks_per_document is {self.max_chunks_per_document}: give 1 or more, or -1 for all")
+        for name in ("max_chunks_per_document", "num_chunks"):
+            value = getattr(self, name)
+            if value < 1 and value != -1:
+                found.append(f"--{name} is {value}: give 1 or more, or -1 for all")
         if not 0 < self.max_removed_share <= 1:
             found.append(f"--max_removed_share is {self.max_removed_share}: it must be above 0 and at most 1")
+        if self.edge_gap < 0:
+            found.append(f"--edge_gap is {self.edge_gap}: it must be at least 0")
+        return found
+
+    def _problems_of_sources(self) -> list[str]:
+        if self.merge_into is None:
+            # A plan before anything is spent assumes how many documents will be kept.
+            is_early_plan = self.dry_run and self.scores is None
+            return [] if is_early_plan else artifact.require(self.scores, "scores", "`annotation score`")
+        found = artifact.require(self.merge_into, "merge_into", "`annotation program`")
+        if self.scores is not None:
+            found.append(f"--scores {self.scores} and --merge_into {self.merge_into}: give one of them")
         return found
 
     def inputs(self) -> list[Path]:
         """See ``CommandConfig.inputs``."""
         local = [self.tokenizer] if self.tokenizer and self.tokenizer.exists() else []
-        return [path for path in (self.documents, self.scores) if path] + local
+        return [path for path in (self.documents, self.scores, self.merge_into) if path] + local
 
     def plan(self) -> dict[str, Any]:
         """See ``CommandConfig.plan``."""
-        from annotation.seeds import count_documents
+        from annotation.estimate import plan_programs
 
-        available, mean_characters = count_documents(self.documents)
-        kept = available
-        if self.scores and artifact.is_committed(self.scores):
-            kept = artifact.read_json(self.scores / artifact.SUCCESS)["summary"]["kept"]
-        tokens = kept * mean_characters // CHARACTERS_PER_TOKEN
-        chunks = max(kept, tokens // self.window)
-        return {
-            "annotator": describe(self.annotator),
-            "documents": f"{kept:,}",
-            "estimated requests": f"{3 * chunks:,}",
-            "estimated prompt tokens": f"{chunks * self.prompt_tokens() + 3 * tokens:,}",
-            "answer tokens at most": f"{3 * chunks * self.annotator.max_new_tokens:,}",
-        }
-
-
-def describe(annotator: AnnotatorConfig) -> str:
-    """The annotator's name for plans and logs."""
-    from annotation.annotators import STAND_IN
-
-    return STAND_IN if annotator.kind == "stand_in" else f"{annotator.model} on a server"
+        return plan_programs(self)

@@ -1,14 +1,40 @@
 """From an annotator's answers about one chunk to one checked program."""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from annotation.annotators import Unreadable
+from annotation.asking import Unreadable
 from prox.engines import Completion
 from prox.executor import Guards, execute
-from prox.program import Fault, KeepChunk, Normalize, Operation, Program, RemoveLines, parse_program
+from prox.program import Fault, KeepChunk, Normalize, Operation, Program, RemoveLines, parse_program, remove_numbers
 
-_FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+
+@dataclass(frozen=True)
+class Merged:
+    """Several programs as one, and what had to be resolved."""
+
+    program: Program
+    num_lines_of_several: int
+    """Lines that more than one of the programs removes."""
+    num_calls_without_effect: int
+    """Replacements left out: in removed lines only, or of what an earlier replacement took."""
+    num_contradictions: int
+    """Replacements left out because an earlier program gives the same source another target."""
+
+    def facts(self) -> dict[str, int]:
+        """For a row: what was resolved, zeros left out."""
+        facts = {
+            "lines_of_several": self.num_lines_of_several,
+            "calls_without_effect": self.num_calls_without_effect,
+            "contradictions": self.num_contradictions,
+        }
+        return {name: count for name, count in facts.items() if count}
+
+
+_FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def read_program(completion: Completion, text: str, first_line: int) -> Program:
@@ -31,28 +57,56 @@ def read_program(completion: Completion, text: str, first_line: int) -> Program:
     return program
 
 
-def merge(programs: Sequence[Program], text: str, first_line: int) -> Program:
+def merge(programs: Sequence[Program], text: str, first_line: int) -> Merged:
     """One program that does what all of them do, in a normal form: ranges joined and ascending, then replacements.
 
-    Blank lines between removed lines go with them. Replacements follow the text; one that has nothing left to
-    replace after the calls before it is left out. Nothing to do is ``keep_chunk()``.
+    The rule for calls that overlap or contradict each other: a line that any program removes is removed, and with it
+    go the blank lines between removed lines, and every replacement inside; where two replace the same source by
+    different targets the earlier program holds; a replacement whose source contains another's source runs before it,
+    the others in the order of the text; one that has nothing left to replace is left out. ``keep_chunk()`` says only
+    that one prompt found nothing, so it never outweighs a call. Nothing to do is ``keep_chunk()``.
     """
-    operations = [operation for program in programs for operation in program.operations]
     lines = text.split("\n")
-    removed = _with_blank_lines(lines, _removed_lines(operations, first_line, len(lines)))
+    removals = [_removed_lines(program.operations, first_line, len(lines)) for program in programs]
+    removed = _with_blank_lines(lines, set().union(*removals))
     kept = [line for number, line in enumerate(lines) if number not in removed]
-    merged: list[Operation] = []
-    for number in sorted(removed):
-        last = merged[-1] if merged else None
-        if isinstance(last, RemoveLines) and last.line_end == first_line + number - 1:
-            merged[-1] = RemoveLines(last.line_start, first_line + number)
-        else:
-            merged.append(RemoveLines(first_line + number, first_line + number))
-    for operation in _in_order([operation for operation in operations if isinstance(operation, Normalize)], text):
-        if any(operation.source_str in line for line in kept):
-            kept = [line.replace(operation.source_str, operation.target_str) for line in kept]
-            merged.append(operation)
-    return Program(tuple(merged) or (KeepChunk(),))
+    merged: list[Operation] = [*remove_numbers(first_line + number for number in sorted(removed))]
+    calls, num_contradictions = _one_target_a_source(programs)
+    num_effective = 0
+    for call in _in_order(calls, text):
+        if any(call.source_str in line for line in kept):
+            kept = [line.replace(call.source_str, call.target_str) for line in kept]
+            merged.append(call)
+            num_effective += 1
+    times = Counter(number for lines_of_one in removals for number in lines_of_one)
+    return Merged(
+        Program(tuple(merged) or (KeepChunk(),)),
+        num_lines_of_several=sum(count > 1 for count in times.values()),
+        num_calls_without_effect=len(calls) - num_effective,
+        num_contradictions=num_contradictions,
+    )
+
+
+def head_and_tail(program: Program, text: str, first_line: int, gap: int, *, head: bool, tail: bool) -> Program:
+    """The removals of a program that belong to the beginning (``head``) or the end (``tail``) of its document.
+
+    A removed line counts where at most ``gap`` kept lines of text stand between it and the document's edge.
+    Replacements don't count.
+    """
+    lines = text.split("\n")
+    removed = _removed_lines(program.operations, first_line, len(lines))
+    numbers = range(len(lines))
+    chosen: set[int] = set()
+    for inwards in ([numbers] if head else []) + ([reversed(numbers)] if tail else []):
+        num_kept = 0
+        for number in inwards:
+            if number in removed:
+                chosen.add(number)
+            elif lines[number].strip():
+                num_kept += 1
+                if num_kept > gap:
+                    break
+    return Program(tuple(remove_numbers(first_line + number for number in sorted(chosen))))
 
 
 def check(program: Program, text: str, first_line: int, max_removed_share: float) -> None:
@@ -65,15 +119,24 @@ def check(program: Program, text: str, first_line: int, max_removed_share: float
             raise Unreadable(f"{call.status}: {call.operation}")
 
 
+def _one_target_a_source(programs: Sequence[Program]) -> tuple[list[Normalize], int]:
+    """(distinct replacements, how many were left out because an earlier one has the same source, another target)."""
+    found: dict[str, Normalize] = {}
+    num_contradictions = 0
+    for call in (operation for program in programs for operation in program.operations):
+        if isinstance(call, Normalize):
+            num_contradictions += found.setdefault(call.source_str, call) != call
+    return list(found.values()), num_contradictions
+
+
 def _in_order(calls: Sequence[Normalize], text: str) -> list[Normalize]:
-    """Distinct replacements in the order of the text, but one whose source contains another's before that other."""
-    distinct = list(dict.fromkeys(calls))
+    """Replacements in the order of the text, but one whose source contains another's before that other."""
 
     def rank(call: Normalize) -> tuple[int, int]:
-        contained = sum(other.source_str in call.source_str for other in distinct)
+        contained = sum(other.source_str in call.source_str for other in calls)
         return -contained, text.find(call.source_str)
 
-    return sorted(distinct, key=rank)
+    return sorted(calls, key=rank)
 
 
 def _removed_lines(operations: Sequence[Operation], first_line: int, num_lines: int) -> set[int]:
@@ -103,3 +166,29 @@ def _with_blank_lines(lines: Sequence[str], removed: set[int]) -> set[int]:
 def _already_replaced(operation: Operation | Fault, text: str) -> bool:
     """True for a replacement whose source was in the chunk until an earlier call of the same program took it."""
     return isinstance(operation, Normalize) and len(operation.source_str.strip()) >= 3 and operation.source_str in text
+
+
+def restrict(removals: Sequence[RemoveLines], replacements: Sequence[Normalize], text: str, first_line: int) -> Program:
+    """What a document's calls do in one of its chunks, as a program of the chunk's own.
+
+    ``removals`` are ascending and apart. Replacements that change no kept line of the chunk are left out. Where nothing
+    but white space would be left all lines are removed, as the executor would do anyway. Nothing to do is
+    ``keep_chunk()``.
+    """
+    lines = text.split("\n")
+    last_line = first_line + len(lines) - 1
+    begin = bisect_left(removals, first_line, key=lambda call: call.line_end)
+    end = bisect_right(removals, last_line, key=lambda call: call.line_start)
+    ranges = [
+        RemoveLines(max(call.line_start, first_line), min(call.line_end, last_line)) for call in removals[begin:end]
+    ]
+    removed = _removed_lines(ranges, first_line, len(lines))
+    kept = "\n".join(line for number, line in enumerate(lines) if number not in removed)
+    calls: list[Normalize] = []
+    for call in replacements:
+        if call.source_str in kept:
+            kept = kept.replace(call.source_str, call.target_str)
+            calls.append(call)
+    if (ranges or calls) and not kept.strip() and text.strip():
+        return Program((RemoveLines(first_line, last_line),))
+    return Program((*ranges, *calls) or (KeepChunk(),))

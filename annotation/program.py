@@ -1,29 +1,29 @@
-"""Writes chunk programs for kept documents (paper, A.1): three prompts a chunk, merged, checked."""
+"""Writes chunk programs for kept documents (paper, A.1): one prompt a kind of noise, merged, checked."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from annotation import journal, merging, seeds, tables
-from annotation.annotators import Annotator, Outcome, Request, Unreadable, ask, load_annotator, sampling
+from datatrove.data import Document
+
+from annotation import chunks, merging, seeds, tables
+from annotation.annotate import annotate, attribution
+from annotation.annotators import Annotator, Request, load_annotator
+from annotation.asking import Outcome, Unreadable
 from annotation.configs import ProgramConfig
 from annotation.score import SCORES
-from annotation.templates import load_prompt
-from prox.chunking import (
-    Chunk,
-    count_by_tokens,
-    count_by_words,
-    number_lines,
-    split_into_chunks,
-)
+from annotation.tables import Row
+from annotation.templates import Prompt
+from prox import chunking
+from prox.chunking import Chunk
 from prox.engines import Completion
 from prox.errors import UserError
 from prox.program import Program, render_program
-from prox.progress import Progress
+from prox.progress import track
 
 PROGRAMS = "programs.jsonl"
-TASKS: tuple[Literal["navigation", "links", "footer"], ...] = ("navigation", "links", "footer")
+KEEP_CHUNK = "keep_chunk()"
 
 
 @dataclass(frozen=True)
@@ -34,103 +34,101 @@ class DocumentChunk:
     chunk: Chunk
 
 
+def chunk_requests(prompts: dict[str, Prompt], text: str, first_line: int) -> list[Request]:
+    """What is asked about a chunk: every prompt, with the numbered lines."""
+    numbered = chunking.number_lines(text, first_line)
+    return [
+        Request(task, text, prompt, (prompt.message(numbered),), first_line=first_line)
+        for task, prompt in prompts.items()
+    ]
+
+
 class Programmer:
     """Turns chunks into rows of ``programs.jsonl``, or rows for ``aside.jsonl`` that carry a ``reason``."""
 
     def __init__(self, config: ProgramConfig, annotator: Annotator) -> None:
-        self.config, self.annotator = config, annotator
-        names = config.prompt_names()
-        self.prompts = {task: load_prompt(names[task]) for task in TASKS}
-        self.reminder = load_prompt(config.prompts.reminder)
+        self.config = config
+        self.prompts = config.load_prompts()
+        self.attribution = attribution(annotator, self.prompts)
+        self.counts: Counter[str] = Counter()
 
-    def __call__(self, chunks: Sequence[DocumentChunk]) -> list[tables.Row]:
-        requests = [request for item in chunks for request in self._requests(item.chunk)]
-        outcomes = ask(self.annotator, requests, self._read, self.config.annotator.num_retries, self.reminder)
-        width = len(TASKS)
-        groups = [outcomes[begin : begin + width] for begin in range(0, len(outcomes), width)]
-        return [self._row(item, group) for item, group in zip(chunks, groups, strict=True)]
-
-    def _requests(self, chunk: Chunk) -> list[Request]:
-        numbered = number_lines(chunk.text, chunk.first_line)
-        return [
-            Request(
-                task,
-                chunk.text,
-                ({"role": "user", "content": self.prompts[task].fill(document=numbered)},),
-                first_line=chunk.first_line,
-            )
-            for task in TASKS
-        ]
+    def requests(self, item: DocumentChunk) -> list[Request]:
+        """See ``Job.requests``."""
+        return chunk_requests(self.prompts, item.chunk.text, item.chunk.first_line)
 
     @staticmethod
-    def _read(request: Request, completion: Completion) -> Program:
-        return merging.read_program(completion, request.text, request.first_line)
+    def read(request: Request, answer: Completion) -> Program:
+        """See ``Job.read``."""
+        return merging.read_program(answer, request.text, request.first_line)
 
-    def _row(self, item: DocumentChunk, outcomes: Sequence[Outcome[Program]]) -> tables.Row:
-        chunk = item.chunk
-        row: tables.Row = {"id": item.document_id, "first_line": chunk.first_line, "text": chunk.text}
-        common = {
-            "answers": {task: outcome.answer for task, outcome in zip(TASKS, outcomes, strict=True)},
-            "annotator": self.annotator.name,
-            "model": self.annotator.model,
-            "prompts": {task: {"file": prompt.name, "sha256": prompt.sha256} for task, prompt in self.prompts.items()},
-            "sampling": sampling(self.config.annotator),
-        }
-        for task, outcome in zip(TASKS, outcomes, strict=True):
+    def row(self, item: DocumentChunk, outcomes: Sequence[Outcome]) -> Row:
+        """See ``Job.row``."""
+        chunk, max_removed_share = item.chunk, self.config.max_removed_share
+        row: Row = {"id": item.document_id, "first_line": chunk.first_line, "text": chunk.text}
+        answers = {task: outcome.answer for task, outcome in zip(self.prompts, outcomes, strict=True)}
+        common = {"answers": answers, **self.attribution}
+        for task, outcome in zip(self.prompts, outcomes, strict=True):
             if outcome.value is None:
-                failed = {"failed": True} if outcome.failed else {}
-                return row | {"reason": outcome.reason, "task": task} | failed | common
-        program = merging.merge([outcome.value for outcome in outcomes if outcome.value], chunk.text, chunk.first_line)
-        rendered = {"program": render_program(program.operations)}
+                return row | {"reason": outcome.reason, "task": task} | common
+        merged = merging.merge([outcome.value for outcome in outcomes], chunk.text, chunk.first_line)
+        rendered = {"program": render_program(merged.program.operations), "merged": merged.facts()}
         try:
-            merging.check(program, chunk.text, chunk.first_line, self.config.max_removed_share)
+            merging.check(merged.program, chunk.text, chunk.first_line, max_removed_share)
         except Unreadable as reason:
             return row | {"reason": str(reason), "task": "merged"} | rendered | common
+        self.counts["untouched" if rendered["program"] == KEEP_CHUNK else "edited"] += 1
         return row | rendered | common
 
 
 def program(config: ProgramConfig) -> dict[str, Any]:
     """Writes programs for the chunks of kept documents; returns counts."""
-    annotator = load_annotator(config.annotator, config.engine)
-    path = config.output / PROGRAMS
-    # The final file replaces the journal: where it stands, an earlier run was killed after its last request.
-    if not path.is_file():
-        scores = tables.read_rows(config.scores / SCORES)
-        kept = {row["id"] for row in scores if row["decision"] == "keep"}
-        if not kept:
-            raise UserError(
-                f"{config.scores / SCORES} keeps none of {len(scores)} documents: there is nothing to clean"
-            )
-        with Progress(f"programs by the {annotator.name}", None, "chunks") as progress:
-            rows = journal.work_off(
-                config.output,
-                _items(config, kept),
-                Programmer(config, annotator),
-                config.batch_size,
-                progress,
-                config.max_failed_share,
-            )
-        journal.finish(config.output, PROGRAMS, rows)
-    return _summary(config, annotator)
+    if config.merge_into is not None:
+        from annotation.second import merge_edges
+
+        return merge_edges(config)
+    kept = kept_documents(config)
+    annotator = load_annotator(config.annotator, config.engine, config.batch_size)
+    programmer = Programmer(config, annotator)
+    chosen = Chosen(config, kept)
+    summary = annotate(config, PROGRAMS, "chunks", annotator, programmer, chosen.chunks(), len(chosen.keys))
+    counts = {"edited": programmer.counts["edited"], "untouched": programmer.counts["untouched"]}
+    return {"annotator": annotator.name, **counts, **summary, "skipped_long_lines": chosen.num_skipped}
 
 
-def _items(config: ProgramConfig, kept: set[str]) -> Iterator[tuple[str, DocumentChunk]]:
-    count = count_by_words
-    if config.tokenizer is not None:
-        from prox.engines.local import load_tokenizer
-
-        count = count_by_tokens(load_tokenizer(str(config.tokenizer)))
-    for document in seeds.chosen_documents(config.documents, kept):
-        chunks = [chunk for chunk in split_into_chunks(document.text, config.window, count) if not chunk.skipped]
-        by_key = {journal.key_of(document.id, chunk.first_line): chunk for chunk in chunks}
-        drawn = seeds.draw(by_key, config.max_chunks_per_document, config.seed, "chunks")
-        for key, chunk in by_key.items():
-            if key in drawn:
-                yield key, DocumentChunk(document.id, chunk)
+def kept_documents(config: ProgramConfig) -> set[str]:
+    """Ids of the documents that the scores keep; none is a ``UserError``."""
+    scores = tables.read_rows(config.scores / SCORES)
+    kept = {row["id"] for row in scores if row["decision"] == "keep"}
+    if not kept:
+        raise UserError(f"{config.scores / SCORES} keeps none of {len(scores)} documents: there is nothing to clean")
+    return kept
 
 
-def _summary(config: ProgramConfig, annotator: Annotator) -> dict[str, Any]:
-    rows = tables.read_rows(config.output / PROGRAMS)
-    untouched = Counter(row["program"] == "keep_chunk()" for row in rows)
-    aside = len(tables.read_rows(config.output / tables.ASIDE))
-    return {"annotator": annotator.name, "edited": untouched[False], "untouched": untouched[True], "aside": aside}
+def chunks_of(config: ProgramConfig, document: Document, count: chunking.Counter) -> tuple[dict[str, Chunk], int]:
+    """(the chunks that may be annotated, by their keys; how many lines were too long for any chunk)."""
+    parts = chunking.split_into_chunks(document.text, config.window, count)
+    drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
+    return drawn, sum(chunk.skipped for chunk in parts)
+
+
+class Chosen:
+    """Which chunks are annotated: found in one pass over the documents, so that their number is known beforehand."""
+
+    def __init__(self, config: ProgramConfig, kept: set[str]) -> None:
+        self.config, self.kept = config, kept
+        self.num_skipped = 0
+        self._count = chunks.line_counter(config.tokenizer)
+        keys: list[str] = []
+        self._documents: set[str] = set()
+        for document in track(seeds.chosen_documents(config.documents, kept), "chunking", len(kept), "documents"):
+            found, num_skipped = chunks_of(config, document, self._count)
+            keys.extend(found)
+            self.num_skipped += num_skipped
+        self.keys = seeds.draw(keys, config.num_chunks, config.seed, "chosen chunks")
+
+    def chunks(self) -> Iterator[DocumentChunk]:
+        """The chosen chunks, in corpus order."""
+        for document in seeds.chosen_documents(self.config.documents, self.kept):
+            for key, chunk in chunks_of(self.config, document, self._count)[0].items():
+                if key in self.keys:
+                    yield DocumentChunk(document.id, chunk)

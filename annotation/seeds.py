@@ -2,7 +2,8 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,6 +25,11 @@ def draw(keys: Iterable[str], count: int, seed: int, purpose: str) -> set[str]:
         return set(keys)
     ranked = ((random_rank(seed, purpose, key), key) for key in dict.fromkeys(keys))
     return {key for _, key in heapq.nsmallest(count, ranked)}
+
+
+def key_of(*parts: Hashable) -> str:
+    """One string for a random draw, such as a chunk's document and first line."""
+    return json.dumps(parts, ensure_ascii=False)
 
 
 def document_ids(documents: Path) -> Iterator[str]:

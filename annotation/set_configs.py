@@ -11,19 +11,26 @@ Balance = Literal["natural", "balanced"]
 
 
 @dataclass
-class SplitConfig(CommandConfig):
-    """Config of `annotation split`."""
+class SetsConfig(CommandConfig):
+    """What `split` and `pairs` share: who is on which side, and how many examples the sets hold."""
 
     documents: Path | None = None
-    """Artefact with the documents that were annotated."""
-    scores: Path | None = None
-    """Artefact of `annotation score`."""
-    programs: Path | None = None
-    """Artefact of `annotation program`."""
+    """Artefact with the documents (`refinement ingest`)."""
     valid_share: float = 0.1
     """Share of the documents held out for validation (0 to 1); a document's chunks go with it."""
     num_valid: int = -1
     """Documents held out for validation, in place of `valid_share`; -1 leaves it to the share."""
+    max_valid_chunks: int = -1
+    """Most examples of `chunk_valid`, drawn at random from the held-out documents; -1 for all."""
+    max_train_documents: int = -1
+    """Most examples of `document_train`, drawn at random; -1 for all."""
+    max_train_chunks: int = -1
+    """Most examples of `chunk_train`, drawn at random; -1 for all."""
+    split_by: Literal["document", "domain"] = "document"
+    """What is never on both sides: a `document`, or all documents of a registrable `domain` (`valid_share` is then a
+    share of the domains, and `num_valid` is filled with whole domains, as far as they fit)."""
+    url_column: str = "url"
+    """Metadata key that holds a document's address; a document without one is a domain of its own."""
     document_balance: Balance = "natural"
     """Train set of the document task: `natural`, or `balanced` (as many `keep_doc` as `drop_doc`)."""
     chunk_balance: Balance = "natural"
@@ -32,13 +39,32 @@ class SplitConfig(CommandConfig):
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
         found = artifact.require(self.documents, "documents", "`refinement ingest`")
-        found += artifact.require(self.scores, "scores", "`annotation score`")
-        found += artifact.require(self.programs, "programs", "`annotation program`")
         if self.num_valid < 1 and self.num_valid != -1:
             found.append(f"--num_valid is {self.num_valid}: give 1 or more, or -1 to use --valid_share")
         if self.num_valid == -1 and not 0 < self.valid_share < 1:
             found.append(f"--valid_share is {self.valid_share}: it must be above 0 and below 1")
-        return found
+        return found + _at_least_one(self, "max_valid_chunks", "max_train_documents", "max_train_chunks")
+
+    def held_out(self) -> str:
+        """What is held out, for plans."""
+        unit = "documents" if self.split_by == "document" else "domains"
+        share = f"{self.valid_share:.0%} of the {unit}"
+        return share if self.num_valid == -1 else f"{self.num_valid:,} documents, by {self.split_by}"
+
+
+@dataclass
+class SplitConfig(SetsConfig):
+    """Config of `annotation split`."""
+
+    scores: Path | None = None
+    """Artefact of `annotation score`."""
+    programs: Path | None = None
+    """Artefact of `annotation program`."""
+
+    def problems(self) -> list[str]:
+        """See ``CommandConfig.problems``."""
+        found = super().problems() + artifact.require(self.scores, "scores", "`annotation score`")
+        return found + artifact.require(self.programs, "programs", "`annotation program`")
 
     def inputs(self) -> list[Path]:
         """See ``CommandConfig.inputs``."""
@@ -51,5 +77,97 @@ class SplitConfig(CommandConfig):
             for name, path in (("scores", self.scores), ("programs", self.programs))
             if path and artifact.is_committed(path)
         }
-        share = f"{self.valid_share:.0%} of the documents" if self.num_valid == -1 else f"{self.num_valid:,} documents"
-        return {**summaries, "valid": share}
+        return {**summaries, "valid": self.held_out()}
+
+
+@dataclass
+class PairsConfig(SetsConfig):
+    """Config of `annotation pairs`. The metadata of `documents` hold what a person has cleaned: either the cleaned text
+    (`clean_column`) or the numbers of the lines to remove (`noise_lines_column`)."""
+
+    clean_column: str = ""
+    """Metadata key of the cleaned text; the document's own text is the one before."""
+    noise_lines_column: str = ""
+    """Metadata key of the lines to remove: a list of 0-based numbers into the text cut at its line feeds."""
+    ambiguous_lines_column: str = ""
+    """Metadata key of the lines that were left open, as such a list: programs keep them, the rows name them. A document
+    without it has none."""
+    valid_documents: Path | None = None
+    """Documents for the valid sets, with the same metadata; all of `documents` is then for the train sets."""
+    drop_documents: Path | None = None
+    """Documents that all become `drop_doc()` examples, with no chunks; they are split by `valid_share` or `num_valid`.
+    """
+    min_clean_words: int = 50
+    """A document whose clean text has fewer words becomes a `drop_doc()` example with no chunks."""
+    min_recall: float = 0.8
+    """A pair is set aside where less than this share of the clean text is found in the document (0 to 1)."""
+    max_extra_share: float = 0.2
+    """A pair is set aside where more than this share of the words its program leaves is not in the clean text."""
+    max_missing_share: float = 0.2
+    """A pair is set aside where more than this share of the clean text's words is not left by its program."""
+    tokenizer: Path | None = None
+    """The refiner's tokenizer (local folder or hub name); unset counts white-space words instead."""
+    window: int = 1500
+    """Longest chunk with its line numbers, in tokens of `tokenizer` (or words); must equal the refiner's."""
+    max_chunks_per_document: int = -1
+    """Chunks of one document that become examples, drawn at random, so that no giant page rules the set; -1 for all."""
+
+    def problems(self) -> list[str]:
+        """See ``CommandConfig.problems``."""
+        found = super().problems() + self._column_problems()
+        for name in ("valid_documents", "drop_documents"):
+            if getattr(self, name) is not None:
+                found += artifact.require(getattr(self, name), name, "`refinement ingest`")
+        if self.valid_documents is not None and self.num_valid != -1:
+            found.append(
+                f"--num_valid is {self.num_valid}, but --valid_documents {self.valid_documents} are the valid ones: "
+                "leave one of them out"
+            )
+        for name in ("min_recall", "max_extra_share", "max_missing_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"--{name} is {getattr(self, name)}: it must be between 0 and 1")
+        if self.min_clean_words < 0:
+            found.append(f"--min_clean_words is {self.min_clean_words}: it must be at least 0")
+        if self.window < 1:
+            found.append(f"--window is {self.window}: it must be at least 1")
+        if self.tokenizer is not None:
+            found += artifact.require_model(str(self.tokenizer), "tokenizer", "the step that makes the tokenizer")
+        return found + _at_least_one(self, "max_chunks_per_document")
+
+    def _column_problems(self) -> list[str]:
+        if bool(self.clean_column) == bool(self.noise_lines_column):
+            given = f"--clean_column is {self.clean_column!r} and --noise_lines_column {self.noise_lines_column!r}"
+            return [f"{given}: name exactly one of them"]
+        if self.ambiguous_lines_column and not self.noise_lines_column:
+            return [
+                f"--ambiguous_lines_column is {self.ambiguous_lines_column!r}, but --noise_lines_column is not set: a "
+                "pair of texts leaves no line open; leave it out"
+            ]
+        return []
+
+    def inputs(self) -> list[Path]:
+        """See ``CommandConfig.inputs``."""
+        local = [self.tokenizer] if self.tokenizer and self.tokenizer.exists() else []
+        return [path for path in (self.documents, self.valid_documents, self.drop_documents) if path] + local
+
+    def plan(self) -> dict[str, Any]:
+        """See ``CommandConfig.plan``."""
+        from annotation.seeds import count_documents
+
+        sources = ("documents", "valid_documents", "drop_documents")
+        counts = {name: f"{count_documents(path)[0]:,}" for name in sources if (path := getattr(self, name))}
+        held_out = "valid_documents" if self.valid_documents else self.held_out()
+        return {"annotator": self.annotator(), **counts, "valid": held_out}
+
+    def annotator(self) -> str:
+        """What stands in an annotator's place on the card: nobody may take it for a language model."""
+        return "before/after pairs" if self.clean_column else "line labels"
+
+
+def _at_least_one(config: CommandConfig, *names: str) -> list[str]:
+    values = {name: getattr(config, name) for name in names}
+    return [
+        f"--{name} is {value}: give 1 or more, or -1 for all"
+        for name, value in values.items()
+        if value < 1 and value != -1
+    ]

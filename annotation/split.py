@@ -1,106 +1,104 @@
-"""Train and valid sets for the two refiners, split by document, and the card that describes them."""
+"""Train and valid sets for the two refiners out of scores and programs, and the card that describes them."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from annotation import card, journal, seeds, tables
+from annotation import card, seeds, sets, tables
+from annotation.annotate import USAGE
 from annotation.program import PROGRAMS
 from annotation.score import SCORES
-from annotation.set_configs import Balance, SplitConfig
-from prox import units
+from annotation.set_configs import SplitConfig
+from prox import artifact, units
 from prox.errors import UserError
 
-KEEP_CHUNK = "keep_chunk()"
+CHUNK_FIELDS = ("id", "first_line", "text", "program")
+
+
+class _Scores:
+    """The decisions of an annotation, and what its card says of the scores."""
+
+    def __init__(self, config: SplitConfig, sources: card.Sources) -> None:
+        self.decisions: dict[str, str] = {}
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in ("rule", "edu_score", "format_score")}
+        for row in tables.iterate_rows(config.scores / SCORES):
+            self.decisions[row["id"]] = row["decision"]
+            for name, counter in self.counts.items():
+                counter[str(row[name])] += 1
+            sources.add(row)
+        self.aside = Counter(card.kind_of(row["reason"]) for row in tables.iterate_rows(config.scores / tables.ASIDE))
+
+    def facts(self, copies: int) -> dict[str, Any]:
+        """The card's part about documents."""
+        kept = sum(decision == "keep" for decision in self.decisions.values())
+        return {
+            "scored": len(self.decisions),
+            "kept_share": card.share(kept, len(self.decisions)),
+            "left_out_as_copies": copies,
+            **card.rejected(self.aside, len(self.decisions)),
+            "by_rule": card.shares(self.counts["rule"]),
+            "educational_scores": card.histogram(self.counts["edu_score"]),
+            "format_scores": card.histogram(self.counts["format_score"]),
+        }
 
 
 def split(config: SplitConfig) -> dict[str, Any]:
     """Writes ``document_*.jsonl``, ``chunk_*.jsonl``, ``card.json`` and ``card.md``; returns counts."""
-    scores = tables.read_rows(config.scores / SCORES)
-    documents, duplicates = _document_examples(config, scores)
-    if not documents:
+    sources = card.Sources()
+    scores = _Scores(config, sources)
+    pages = _pages(config, scores.decisions)
+    if not pages:
         raise UserError(
             f"no document of {config.scores / SCORES} is in {config.documents}: give the artefact it was made from"
         )
-    valid = _valid_ids(config, [row["id"] for row in documents])
-    present = {row["id"] for row in documents}
-    programs = tables.read_rows(config.programs / PROGRAMS)
-    chunks = [
-        {key: row[key] for key in ("id", "first_line", "text", "program")} for row in programs if row["id"] in present
-    ]
-    sets = {
-        "document_train": _balanced(
-            [r for r in documents if r["id"] not in valid], config.document_balance, config.seed, _kept
-        ),
-        "document_valid": [row for row in documents if row["id"] in valid],
-        "chunk_train": _balanced(
-            [r for r in chunks if r["id"] not in valid], config.chunk_balance, config.seed, _untouched
-        ),
-        "chunk_valid": [row for row in chunks if row["id"] in valid],
+    edits, chunks = card.EditCounts(), []
+    for row in tables.iterate_rows(config.programs / PROGRAMS):
+        edits.add(row)
+        sources.add(row)
+        chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == sets.KEEP_CHUNK))
+    aside = Counter(card.kind_of(row["reason"]) for row in tables.iterate_rows(config.programs / tables.ASIDE))
+    members = sets.draw_sets(config, pages, sets.assign_sides(config, pages), chunks)
+    domains = {page.id: page.domain for page in pages}
+    written = sets.write_sets(config.output, members, domains, _document_rows(config, pages), _chunk_rows(config))
+    facts = {
+        "annotator": sources.annotator(),
+        "prompts": sources.prompts(),
+        "spending": _spending(config),
+        "seed": config.seed,
+        "split_by": config.split_by,
+        "documents": scores.facts(len(scores.decisions) - len(pages)),
+        "chunks": {**edits.facts(), **card.rejected(aside, edits.programs)},
+        **written,
     }
-    _require_examples(config, sets)
-    for name, rows in sets.items():
-        tables.write_rows(config.output / f"{name}.jsonl", rows)
-    facts = card.describe(config, sets, scores, programs, duplicates)
     card.write(config.output, facts)
-    return {"annotator": facts["annotator"]} | {name: len(rows) for name, rows in sets.items()}
+    return {"annotator": facts["annotator"]} | {name: len(keys) for name, keys in members.items()}
 
 
-def _require_examples(config: SplitConfig, sets: dict[str, list[tables.Row]]) -> None:
-    """An empty set is a ``UserError``: it would fail only after a refiner has been trained."""
-    if all(sets.values()):
-        return
-    counts = ", ".join(f"{name} {len(rows)}" for name, rows in sets.items())
-    held_out = f"--num_valid {config.num_valid}" if config.num_valid >= 0 else f"--valid_share {config.valid_share}"
-    balanced = "balanced" in (config.document_balance, config.chunk_balance)
-    raise UserError(
-        f"a set is empty ({counts}): annotate more documents, or change {held_out} (larger for an empty valid set, "
-        "smaller for an empty train set)" + ("; `balanced` empties a set that lacks one class" if balanced else "")
-    )
+def _spending(config: SplitConfig) -> dict[str, Any]:
+    """Tokens and cost of both steps, where a language model annotated."""
+    usage = {"scores": config.scores / USAGE, "programs": config.programs / USAGE}
+    return {step: artifact.read_json(path) for step, path in usage.items() if path.is_file()}
 
 
-def _document_examples(config: SplitConfig, scores: list[tables.Row]) -> tuple[list[tables.Row], int]:
-    """Examples of the document task, and how many documents were left out as copies of an earlier one.
-
-    A copy under another id could land on the other side of the split.
-    """
-    decisions = {row["id"]: row["decision"] for row in scores}
-    examples, seen = [], set()
+def _pages(config: SplitConfig, decisions: dict[str, str]) -> list[sets.Page]:
+    """The scored documents, but copies of an earlier one: under another id one could land on the other side."""
+    pages, seen = [], set()
     for document in seeds.chosen_documents(config.documents, set(decisions)):
         mark = units.source_hash(document.text)
         if mark not in seen:
             seen.add(mark)
-            program = "keep_doc()" if decisions[document.id] == "keep" else "drop_doc()"
-            examples.append({"id": document.id, "text": document.text, "program": program})
-    return examples, len(decisions) - len(examples)
+            program = sets.KEEP_DOC if decisions[document.id] == "keep" else sets.DROP_DOC
+            domain = sets.domain_of(document.metadata.get(config.url_column))
+            pages.append(sets.Page(document.id, program, domain))
+    return pages
 
 
-def _valid_ids(config: SplitConfig, ids: list[str]) -> set[str]:
-    """Documents of the valid set. By share, adding documents never moves one that was there to the other side."""
-    if config.num_valid >= 0:
-        if config.num_valid >= len(ids):
-            raise UserError(
-                f"--num_valid {config.num_valid} leaves none of {len(ids)} documents to train on: give a smaller number"
-            )
-        return seeds.draw(ids, config.num_valid, config.seed, "valid")
-    return {key for key in ids if seeds.random_rank(config.seed, "valid", key) < config.valid_share * 2**64}
+def _document_rows(config: SplitConfig, pages: list[sets.Page]) -> Iterator[tables.Row]:
+    programs = {page.id: page.program for page in pages}
+    for document in seeds.chosen_documents(config.documents, set(programs)):
+        yield {"id": document.id, "text": document.text, "program": programs[document.id]}
 
 
-def _kept(row: tables.Row) -> bool:
-    return row["program"] == "keep_doc()"
-
-
-def _untouched(row: tables.Row) -> bool:
-    return row["program"] == KEEP_CHUNK
-
-
-def _balanced(
-    rows: list[tables.Row], balance: Balance, seed: int, label: Callable[[tables.Row], bool]
-) -> list[tables.Row]:
-    """The rows, the larger class cut at random to the size of the smaller one where that is asked for."""
-    if balance == "natural":
-        return rows
-    keys = [journal.key_of(row["id"], row.get("first_line", 0)) for row in rows]
-    classes = [[key for key, row in zip(keys, rows, strict=True) if label(row) == value] for value in (True, False)]
-    size = min(len(members) for members in classes)
-    chosen = set().union(*(seeds.draw(members, size, seed, "balance") for members in classes))
-    return [row for key, row in zip(keys, rows, strict=True) if key in chosen]
+def _chunk_rows(config: SplitConfig) -> Iterator[tables.Row]:
+    for row in tables.iterate_rows(config.programs / PROGRAMS):
+        yield {name: row[name] for name in CHUNK_FIELDS}

@@ -5,12 +5,12 @@ decisions about single lines (``line_rules``). It judges form, not meaning.
 """
 
 import re
-from collections.abc import Sequence
+from typing import Any
 
-from annotation.annotators import STAND_IN, Request
+from annotation.annotators import STAND_IN, Give, Request, Take
 from annotation.line_rules import Noise, inline_noise, is_prose, noise_of, symbol_share
-from prox.engines import Completion, Failure
-from prox.program import KeepChunk, Normalize, Operation, RemoveLines, render_program
+from prox.engines import Completion
+from prox.program import KeepChunk, Normalize, Operation, remove_numbers, render_program
 
 _EXPLAINING = re.compile(
     r"\b(?:allows?|also|although|and|because|but|by default|can|example|explains?|for instance|if|instead|means|note|"
@@ -24,12 +24,17 @@ class StandIn:
 
     name = STAND_IN
     model: str | None = None
+    sampling: dict[str, Any] | None = None
 
-    def answer(self, requests: Sequence[Request]) -> list[Completion | Failure]:
-        """See ``Annotator.answer``; every answer says what gave it."""
-        return [self._answer(request) for request in requests]
+    def work(self, take: Take, give: Give) -> None:
+        """See ``Annotator.work``; every answer says what gave it."""
+        while (taken := take()) is not None:
+            key, request = taken
+            give(key, self.answer(request))
 
-    def _answer(self, request: Request) -> Completion:
+    @staticmethod
+    def answer(request: Request) -> Completion:
+        """The answer to a request."""
         match request.task:
             case "edu":
                 text = _score_answer(*educational_score(request.text), request.closing)
@@ -38,6 +43,8 @@ class StandIn:
             case "navigation" | "links" | "footer":
                 program = render_program(program_of(request.text, request.first_line, request.task))
                 text = f"By the {STAND_IN}.\n```python\n{program}\n```"
+            case other:
+                raise ValueError(f"the {STAND_IN} knows no task {other!r}")
         return Completion(text, len(text.split()), "stop")
 
 
@@ -73,15 +80,8 @@ def format_score(text: str) -> tuple[int, str]:
 def program_of(text: str, first_line: int, pattern: Noise) -> list[Operation]:
     """The calls that clean a chunk of one pattern of noise; ``links`` also takes inline addresses and badges."""
     lines = text.split("\n")
-    operations: list[Operation] = []
-    for number, line in enumerate(lines, first_line):
-        if noise_of(line) != pattern:
-            continue
-        last = operations[-1] if operations else None
-        if isinstance(last, RemoveLines) and last.line_end == number - 1:
-            operations[-1] = RemoveLines(last.line_start, number)
-        else:
-            operations.append(RemoveLines(number, number))
+    noise = (number for number, line in enumerate(lines, first_line) if noise_of(line) == pattern)
+    operations: list[Operation] = [*remove_numbers(noise)]
     if pattern == "links":
         sources = dict.fromkeys(source for line in lines for source in inline_noise(line))
         operations += [Normalize(source) for source in sources]

@@ -1,7 +1,8 @@
 """The stage's tables: JSON lines, one row a document, a chunk or an example."""
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,63 @@ ASIDE = "aside.jsonl"
 """What could not be annotated, each row with its ``reason``."""
 
 
+class RowWriter:
+    """Writes JSON lines aside, one by one, and renames the file when it is left without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._aside = path, artifact.name_aside(path)
+        self._file = self._aside.open("w", encoding="utf-8", newline="\n")
+
+    def add(self, row: Row) -> None:
+        """Adds a row."""
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def __enter__(self) -> "RowWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            os.replace(self._aside, self._path)
+        self._aside.unlink(missing_ok=True)
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Writes JSON lines atomically."""
     artifact.write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Reads JSON lines; a missing file or a broken line is a ``UserError`` that names it."""
+def iterate_rows(path: Path) -> Iterator[Row]:
+    """Rows of a table, one at a time; a missing file or a broken line is a ``UserError`` that names it."""
+    for _, row in numbered_rows(path):
+        yield row
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows with the numbers of their lines, from 1 on; see ``iterate_rows``."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the folder of the step that writes it")
-    rows = []
-    # Not splitlines(): a document may hold the other line breaks Unicode knows, unescaped.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if line.strip():
+    # Not any line break that Unicode knows: a document may hold them, unescaped.
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(
                     f"{path}, line {number}: not valid JSON ({error}); run the step that writes it again"
                 ) from None
-    return rows
+            if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+                raise UserError(f"{path}, line {number}: no object with an id; run the step that writes it again")
+            yield number, row
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a table; see ``iterate_rows``."""
+    return list(iterate_rows(path))
+
+
+def annotator_of(row: Row) -> str:
+    """Who annotated a row: the model and how it was asked, or what stood in its place."""
+    return row["annotator"] if row.get("model") is None else f"{row['model']} ({row['annotator']})"

@@ -1,4 +1,4 @@
-"""Prompts as files: found by name or path, identified by their hash, filled by Jinja2.
+"""Prompts as files: found by name or path, identified by their hash, filled by Jinja2 or at a marker of their own.
 
 A document is a value of the template, never part of it: markup inside a document is not evaluated.
 """
@@ -20,9 +20,23 @@ class Prompt:
     name: str
     sha256: str
     text: str
+    marker: str = ""
+    """What stands for the document in a file that is no Jinja2 template (`<EXAMPLE>` in the published wording)."""
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """What a row says of its prompt."""
+        return {"file": self.name, "sha256": self.sha256}
+
+    def message(self, document: str) -> dict[str, str]:
+        """The user's turn about a document."""
+        return {"role": "user", "content": self.fill(document=document)}
 
     def fill(self, **values: str) -> str:
         """The prompt with its placeholders replaced; an unknown placeholder is a ``UserError``."""
+        if self.marker:
+            (value,) = values.values()
+            return self.text.replace(self.marker, value)
         import jinja2
 
         try:
@@ -46,27 +60,28 @@ def find_prompt(name: str) -> Path | None:
     return None
 
 
-def load_prompt(name: str) -> Prompt:
+def load_prompt(name: str, marker: str = "") -> Prompt:
     """Reads a prompt file; a missing one is a ``UserError`` that lists those there are."""
     path = find_prompt(name)
     if path is None:
         available = ", ".join(sorted(file.name for file in FOLDER.glob("*.txt")))
         raise UserError(f"prompt {name!r} does not exist: give a path, or one of {available}")
     content = path.read_bytes()
-    return Prompt(path.name, hashlib.sha256(content).hexdigest(), content.decode("utf-8"))
+    return Prompt(path.name, hashlib.sha256(content).hexdigest(), content.decode("utf-8"), marker)
 
 
-def prompt_problems(option: str, name: str, placeholder: str) -> list[str]:
+def prompt_problems(option: str, name: str, placeholder: str, marker: str = "") -> list[str]:
     """Reasons why a prompt can't be used: missing, unreadable, or without its placeholder."""
     import jinja2
 
     try:
-        prompt = load_prompt(name)
+        prompt = load_prompt(name, marker)
         filled = prompt.fill(**{placeholder: "\N{SNOWMAN}"})
     except UserError as error:
         return [f"--{option}: {error}"]
     except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
         return [f"--{option} {name} can't be read as a prompt: {error}"]
     if "\N{SNOWMAN}" not in filled:
-        return [f"--{option} {name} never uses {{{{ {placeholder} }}}}: put it where the text belongs"]
+        wanted = marker or f"{{{{ {placeholder} }}}}"
+        return [f"--{option} {name} never uses {wanted}: put it where the text belongs"]
     return []

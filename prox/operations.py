@@ -5,7 +5,7 @@ Parser, renderer and grammar read ``SIGNATURES``, so that they can't disagree ab
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,6 +120,17 @@ SIGNATURES = (
 def line_marker(number: int) -> str:
     """The mark of a line in a refiner's prompt: ``[007]``; from line 1000 on with four digits, as the authors do."""
     return f"[{number:03d}]"
+
+
+def remove_numbers(numbers: Iterable[int]) -> list[RemoveLines]:
+    """The calls that remove the lines of these distinct, ascending numbers, neighbours joined."""
+    ranges: list[RemoveLines] = []
+    for number in numbers:
+        if ranges and ranges[-1].line_end == number - 1:
+            ranges[-1] = RemoveLines(ranges[-1].line_start, number)
+        else:
+            ranges.append(RemoveLines(number, number))
+    return ranges
 
 
 def render_program(operations: Sequence[Operation], style: Style = "calls") -> str:

@@ -8,13 +8,13 @@ executor applies to every occurrence, changes nothing else.
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from prox.alignment import Tokens, align, count_words_by_form
 from prox.executor import DEFAULT_GUARDS, Guards, execute
-from prox.program import KeepChunk, Normalize, Operation, Program, RemoveLines, parse_program, render_program
+from prox.program import KeepChunk, Normalize, Operation, Program, parse_program, remove_numbers, render_program
 
 _MAX_PLACES = 32  # tried for a line that recurs
 _MAX_CELLS = 1_000_000  # of the table of places: fewer are tried in very long texts
@@ -77,19 +77,11 @@ def program_from_pair(
         edits, num_unclear = pair.edits()
         replacements, num_unsafe = _Replacer(lines, kept, edits, guards).run()
         num_left_out = num_unclear + num_unsafe
-    removals = _ranges((number for number in range(len(lines)) if number not in kept), first_line)
+    removals = remove_numbers(first_line + number for number in range(len(lines)) if number not in kept)
     operations = (*removals, *replacements) or (KeepChunk(),)
     refined = execute(Program(operations), raw, first_line, guards).text
     extra, missing = _differences(refined, clean)
     return PairProgram(operations, recall, extra, missing, refined == clean, num_left_out)
-
-
-def _ranges(numbers: Iterable[int], first_line: int) -> list[Operation]:
-    ranges: list[Operation] = []
-    for _, group in groupby(enumerate(numbers), key=lambda item: item[1] - item[0]):
-        run = [number for _, number in group]
-        ranges.append(RemoveLines(first_line + run[0], first_line + run[-1]))
-    return ranges
 
 
 def _differences(refined: str, clean: str) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from prox.operations import (
     Stage,
     Style,
     line_marker,
+    remove_numbers,
     render_program,
 )
 
@@ -55,6 +56,7 @@ __all__ = [
     "Style",
     "line_marker",
     "parse_program",
+    "remove_numbers",
     "render_program",
 ]
 

@@ -33,10 +33,16 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, amount: int = 1, note: str = "") -> None:
-        """Adds ``amount``; a line is logged at most every 15 seconds."""
+    def advance(self, amount: int = 1, note: str = "", counts: bool = True) -> None:
+        """Adds ``amount``; a line is logged at most every 15 seconds.
+
+        What does not count was done by an earlier run, as ``initial`` was: it is left out of the rate.
+        """
         self.count += amount
+        if not counts:
+            self.initial += amount
         if self._bar is not None:
+            self._bar.initial = self.initial
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(amount)
             return

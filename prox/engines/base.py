@@ -26,6 +26,8 @@ class Completion:
     """Tokens decoded, an EOS token included; 0 where a server does not say."""
     finish_reason: FinishReason
     """``length`` when the token limit cut it off, ``loop`` when it repeated itself (``prox.engines.loops``)."""
+    num_prompt_tokens: int = 0
+    """Tokens of the prompt, where the engine says so; of conversations only."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,10 @@ class EngineConfig:
     """Name of the environment variable that holds the server's key; an unset variable sends no key."""
     concurrency: int = 16
     """Requests under way at once; server only. Raise it for a vLLM server of one's own: they are its batch."""
+    requests_per_minute: float | None = None
+    """Most requests a minute, retries included, evenly spaced; server only. Unset: no limit."""
+    tokens_per_minute: float | None = None
+    """Most tokens a minute, prompts and longest possible answers, evenly spaced; server only. Unset: no limit."""
     max_retries: int = 6
     """Tries again after a failed request, with growing pauses or the server's `Retry-After`; server only."""
     timeout: float = 300.0
@@ -159,6 +165,10 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 found.append(f"engine.{name} is {value}: it must be at least {minimum}")
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"engine.{name} is {value}: it must be above 0, or unset for no limit")
         if self.timeout <= 0:
             found.append(f"engine.timeout is {self.timeout}: it must be above 0 seconds")
         return found + [f"engine.vllm.{problem}" for problem in self.vllm.problems()]

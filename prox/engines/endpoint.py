@@ -1,4 +1,4 @@
-"""Many requests to one OpenAI-compatible server: bounded concurrency, retries with growing pauses, a health check."""
+"""Many requests to one OpenAI-compatible server: bounded concurrency, limits a minute, retries, a health check."""
 
 import asyncio
 import contextlib
@@ -22,6 +22,8 @@ log = logging.getLogger("prox")
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Ask = Callable[[openai.AsyncOpenAI, Request], Awaitable[Answer]]
+Take = Callable[[], Request | None]
+Give = Callable[[Request, Answer | Failure], None]
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -38,11 +40,35 @@ _RETRIED_STATUSES = frozenset((408, 409, 429))  # and 5xx
 _NO_LIST_STATUSES = frozenset((404, 405, 501))  # a server need not list its models
 
 
+class Pace:
+    """Spaces requests evenly, so that limits a minute hold in every minute, and stops all of them for a while."""
+
+    def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        self._seconds = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        self._seconds_per_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
+        self._next = self._closed_until = -math.inf
+
+    async def turn(self, num_tokens: int) -> None:
+        """Waits until a request of that many tokens may go out."""
+        now = time.monotonic()
+        begin = max(self._next, now)
+        self._next = begin + max(self._seconds, self._seconds_per_token * num_tokens)
+        if begin > now:
+            await asyncio.sleep(begin - now)
+        while (rest := self._closed_until - time.monotonic()) > 0:
+            await asyncio.sleep(rest)
+
+    def close(self, seconds: float) -> None:
+        """Lets no request out for so long: what a server asks of one request it asks of all."""
+        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+
+
 class Endpoint:
     """A server and how it is asked."""
 
     def __init__(self, config: EngineConfig, model: str) -> None:
         self._config, self._model = config, model
+        self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
         self._last_log_line = -math.inf
 
     @property
@@ -54,13 +80,26 @@ class Endpoint:
         """The models the server lists, by name; empty where it lists none. Not there within 15 s: ``UserError``."""
         return asyncio.run(self._check())
 
-    def ask_all(self, ask: Ask, requests: Sequence[Request]) -> list[Any]:
-        """The answer of each request, in order, or a ``Failure``.
+    def ask_all(self, ask: Ask, requests: Sequence[Request], weigh: Callable[[Request], int]) -> list[Any]:
+        """The answer of each request, in order, or a ``Failure``; see ``ask_each``."""
+        answers: list[Any] = [None] * len(requests)
+        numbers = iter(range(len(requests)))
 
-        Time-outs, dropped connections, 408, 409, 429, 5xx, and answers that ``ask`` can't read, are tried again. A
-        refused key, an unknown model, and a server that is gone, are a ``UserError``; the other requests are given up.
+        async def ask_number(client: openai.AsyncOpenAI, number: int) -> Any:
+            return await ask(client, requests[number])
+
+        self.ask_each(ask_number, lambda: next(numbers, None), answers.__setitem__, lambda n: weigh(requests[n]))
+        return answers
+
+    def ask_each(self, ask: Ask, take: Take, give: Give, weigh: Callable[[Request], int]) -> None:
+        """Asks what ``take`` hands out, and gives every answer back at once, until there is nothing more to ask.
+
+        ``take`` may hand out None and have more after the next answer: it is asked again as long as a request is under
+        way. ``weigh`` estimates a request's tokens, prompt and answer. Time-outs, dropped connections, 408, 409, 429,
+        5xx, and answers that ``ask`` can't read, are tried again. A refused key, an unknown model, and a server that is
+        gone, are a ``UserError``; the requests under way are given up.
         """
-        return asyncio.run(self._ask_all(ask, requests)) if requests else []
+        asyncio.run(self._ask_each(ask, take, give, weigh))
 
     def _client(self) -> openai.AsyncOpenAI:
         # Servers without keys accept any; the client insists on one.
@@ -68,26 +107,41 @@ class Endpoint:
         timeout = openai.Timeout(self._config.timeout, connect=min(CONNECT_SECONDS, self._config.timeout))
         return openai.AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=timeout)
 
-    async def _ask_all(self, ask: Ask, requests: Sequence[Request]) -> list[Any]:
-        slots = asyncio.Semaphore(self._config.concurrency)
+    async def _ask_each(self, ask: Ask, take: Take, give: Give, weigh: Callable[[Any], int]) -> None:
+        num_busy = 0
+        answered = asyncio.Event()
+
+        async def work() -> None:
+            nonlocal num_busy
+            while True:
+                request = take()
+                if request is not None:
+                    num_busy += 1
+                    answer = await self._ask_one(ask, client, request, weigh(request))
+                    num_busy -= 1
+                    give(request, answer)
+                    answered.set()
+                elif num_busy:
+                    answered.clear()
+                    await answered.wait()
+                else:
+                    answered.set()
+                    return
+
         async with self._client() as client:
-
-            async def one(request: Request) -> Any:
-                async with slots:
-                    return await self._ask_one(ask, client, request)
-
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one(request)) for request in requests]
+                    for _ in range(self._config.concurrency):
+                        group.create_task(work())
             except BaseExceptionGroup as group_of_errors:
                 raise group_of_errors.exceptions[0] from None
-        return [task.result() for task in tasks]
 
-    async def _ask_one(self, ask: Ask, client: openai.AsyncOpenAI, request: Request) -> Any:
+    async def _ask_one(self, ask: Ask, client: openai.AsyncOpenAI, request: Request, num_tokens: int) -> Any:
         tries = self._config.max_retries + 1
         for number in range(tries):
             pause = min(FIRST_PAUSE_SECONDS * 2**number, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
-            is_servers_fault = True
+            is_servers_fault, is_for_all = True, False
+            await self._pace.turn(num_tokens)
             try:
                 return await ask(client, request)
             except _FINAL as error:
@@ -96,7 +150,8 @@ class Endpoint:
                 reason = f"{error.status_code} {error.message}"
                 if error.status_code not in _RETRIED_STATUSES and error.status_code < 500:
                     return Failure(reason)
-                pause = _retry_after(error.response.headers) or pause
+                asked_for = _retry_after(error.response.headers)
+                pause, is_for_all = asked_for or pause, asked_for is not None
                 is_servers_fault = error.status_code >= 500
             except openai.APITimeoutError:
                 reason = f"no answer within {self._config.timeout:g} s"
@@ -106,7 +161,10 @@ class Endpoint:
                 reason, is_servers_fault = f"unusable answer: {type(error).__name__}: {error}", False
             if number + 1 < tries:
                 self._say(f"{reason[:300]}; try {number + 1} of {tries}, next in {pause:.1f} s")
-                await asyncio.sleep(pause)
+                if is_for_all:
+                    self._pace.close(pause)
+                else:
+                    await asyncio.sleep(pause)
         if is_servers_fault:
             await self._check()  # where the server is gone there is no use in trying the others
         return Failure(f"{reason} ({tries} tries)")

@@ -2,15 +2,15 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import openai
 
 from prox.engines.base import Completion, EngineConfig, Failure, Message
-from prox.engines.endpoint import Endpoint
+from prox.engines.endpoint import Ask, Endpoint
 from prox.engines.loops import stop_at_loop
-from prox.engines.prompts import check_lengths, load_tokenizer
+from prox.engines.prompts import check_lengths, estimate_tokens, load_tokenizer
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ServerEngine:
             response = await client.completions.create(model=self._model, prompt=prompt, temperature=0.0, **options)
             return _completion(response.choices[0].text, response)
 
-        return self._endpoint.ask_all(ask, prompts)
+        return self._endpoint.ask_all(ask, prompts, lambda prompt: len(prompt) + options["max_tokens"])
 
     def _constraint(self, ebnf: str) -> dict[str, Any]:
         """The request's field that constrains the answer. Servers ignore fields they don't know: each is tried once."""
@@ -116,7 +116,7 @@ class ServerEngine:
                     return found
             return [await self._score_echoed(client, prompt, candidate) for candidate in candidates]
 
-        return self._endpoint.ask_all(ask, prompts)
+        return self._endpoint.ask_all(ask, prompts, len)
 
     async def _score(
         self, client: openai.AsyncOpenAI, prompt: list[int], candidates: Sequence[int]
@@ -149,14 +149,43 @@ class ServerEngine:
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0
     ) -> list[Completion | Failure]:
         """See ``Engine.chat``. A refused key, or a model the server does not have, is a ``UserError``."""
+        return self._endpoint.ask_all(
+            self._chatter(max_new_tokens, temperature),
+            conversations,
+            lambda messages: estimate_tokens(messages) + max_new_tokens,
+        )
 
+    def chat_each(
+        self,
+        take: Callable[[], tuple[Hashable, Sequence[Message]] | None],
+        give: Callable[[Hashable, Completion | Failure], None],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+    ) -> None:
+        """Conversations one by one, as ``take`` hands them out under a name, each answer given back when it comes.
+
+        See ``Endpoint.ask_each``.
+        """
+        chat = self._chatter(max_new_tokens, temperature)
+
+        async def ask(client: openai.AsyncOpenAI, named: tuple[Hashable, Sequence[Message]]) -> Completion:
+            return await chat(client, named[1])
+
+        self._endpoint.ask_each(
+            ask,
+            take,
+            lambda named, answer: give(named[0], answer),
+            lambda named: estimate_tokens(named[1]) + max_new_tokens,
+        )
+
+    def _chatter(self, max_new_tokens: int, temperature: float) -> Ask:
         async def ask(client: openai.AsyncOpenAI, messages: Sequence[Message]) -> Completion:
             response = await client.chat.completions.create(
                 model=self._model, messages=list(messages), max_tokens=max_new_tokens, temperature=temperature
             )
             return _completion(response.choices[0].message.content or "", response)
 
-        return self._endpoint.ask_all(ask, conversations)
+        return ask
 
     def close(self) -> None:
         """See ``Engine.close``; connections last no longer than a call."""
@@ -166,8 +195,9 @@ def _completion(text: Any, response: Any) -> Completion:
     if not isinstance(text, str):
         raise ValueError(f"text is {text!r}")  # an unusable answer, which is asked for again
     reason = "length" if response.choices[0].finish_reason == "length" else "stop"
-    num_tokens = response.usage.completion_tokens if response.usage else 0
-    return Completion(text, num_tokens or 0, reason)
+    usage = response.usage
+    num_tokens, num_prompt_tokens = (usage.completion_tokens, usage.prompt_tokens) if usage else (0, 0)
+    return Completion(text, num_tokens or 0, reason, num_prompt_tokens or 0)
 
 
 def _log_probability(value: Any) -> float:

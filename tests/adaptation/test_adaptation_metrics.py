@@ -1,9 +1,16 @@
 """The metrics of A.3 on cases worked by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from adaptation.metrics import ChunkPair, Counts, chunk_metrics, document_metrics, removed_lines
+from adaptation.examples import read_examples
+from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
+from adaptation.validate import chunk_scores
+from prox.confusion import Counts, removed_lines
+from prox.errors import UserError
 from prox.program import parse_program
 
 
@@ -96,3 +103,60 @@ def test_unparsable_programs_are_counted_and_their_readable_lines_still_score() 
     scores = chunk_metrics(pairs)
     assert scores["share_unparsable"] == pytest.approx(3 / 4)
     assert scores["f1"] == 1.0
+
+
+def ambiguous_pair(identity: str, ambiguous: set[int]) -> ChunkPair:
+    """Lines 20 to 29: reference {20, 21, 22, 27}, predicted {21, 22, 23, 28}."""
+    reference = parse_program("remove_lines(20, 22)\nremove_lines(27, 27)")
+    predicted = parse_program("remove_lines(21, 23)\nremove_lines(28, 28)")
+    return ChunkPair(identity, 20, 10, reference, predicted, frozenset(ambiguous))
+
+
+def test_ambiguous_lines_are_in_no_count() -> None:
+    assert ambiguous_pair("a", set()).counts() == Counts(2, 2, 2, 4)
+    # 21 leaves the hits, 23 the false alarms, 27 the misses, 29 the lines that both keep.
+    example = ambiguous_pair("a", {21, 23, 27, 29})
+    assert example.counts() == Counts(1, 1, 1, 3)
+    scores = chunk_metrics([example])
+    assert scores["f1"] == pytest.approx(1 / 2)
+    assert scores["accuracy"] == pytest.approx(4 / 6)
+    # Of the six lines that count the reference removes two (20, 22).
+    assert scores["baselines"]["remove_nothing"]["accuracy"] == pytest.approx(4 / 6)
+    assert scores["baselines"]["remove_all"]["precision"] == pytest.approx(2 / 6)
+    assert scores["baselines"]["remove_all"]["recall"] == 1.0
+
+
+def test_a_document_of_ambiguous_lines_only_is_left_out_of_the_mean() -> None:
+    open_one = ambiguous_pair("open", set(range(20, 30)))
+    assert open_one.counts() == Counts()
+    scores = chunk_metrics([ambiguous_pair("a", set()), open_one])
+    assert scores["f1_macro_documents"] == scores["f1"] == pytest.approx(4 / 8)
+    assert scores["baselines"]["remove_nothing"]["f1_macro_documents"] == 0.0
+
+
+def test_without_ambiguous_lines_nothing_changes() -> None:
+    plain = pair("a", "remove_lines(0, 2)", "remove_lines(1, 3)")
+    assert chunk_metrics([plain]) == chunk_metrics([ChunkPair(**{**vars(plain), "ambiguous_lines": frozenset()})])
+    assert plain.counts() == Counts(2, 1, 1, 6)
+
+
+def write_example(path: Path, **fields: object) -> Path:
+    row = {"id": "a", "first_line": 4, "text": "one\ntwo\nthree", "program": "remove_lines(4, 4)", **fields}
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return path
+
+
+def test_examples_carry_their_ambiguous_lines_to_the_scores(tmp_path: Path) -> None:
+    (example,) = read_examples(write_example(tmp_path / "x.jsonl", ambiguous_lines=[4, 6]))
+    assert example.ambiguous_lines == {4, 6}
+    answer = {"predicted": "remove_lines(6, 6)", "style": "calls", "num_tokens": 1, "finish_reason": "stop"}
+    scores = chunk_scores([example], [answer | {"prompt_cut": False}])
+    assert (scores["f1"], scores["accuracy"]) == (0.0, 1.0)  # line 5 alone counts, and both keep it
+    (plain,) = read_examples(write_example(tmp_path / "x.jsonl"))
+    assert plain.ambiguous_lines == frozenset()
+
+
+@pytest.mark.parametrize("value", [[3], [7], [-1], [True], ["4"], [4.0], "4", 4, None, {"4": 1}])
+def test_ambiguous_lines_that_are_no_lines_of_the_example_are_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(UserError, match=r"x\.jsonl line 1: ambiguous_lines .* lines, 4 to 6"):
+        list(read_examples(write_example(tmp_path / "x.jsonl", ambiguous_lines=value)))

@@ -1,8 +1,11 @@
 """Documents as an artefact, and a loopback server that speaks /v1/chat/completions."""
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,24 @@ import pytest
 
 from prox import units
 
-Answer = tuple[int, dict[str, str], str]
+
+@dataclass(frozen=True)
+class Misbehaviour:
+    """What a server does in place of a proper answer."""
+
+    body: bytes | None = None
+    """Sent with status 200; None closes the connection without a word."""
+    seconds: float = 0.0
+    """How long it keeps the client waiting first."""
+
+
+Answer = tuple[int, dict[str, str], str] | Misbehaviour
 """(HTTP status, headers, the assistant's text or the error's)."""
+
+
+def prompt_tokens(messages: list[dict[str, str]]) -> int:
+    """How many tokens the server says that a prompt has: a third more than four bytes each would make."""
+    return sum(len(message["content"]) for message in messages) // 3
 
 
 class ChatServer:
@@ -30,15 +49,33 @@ class ChatServer:
                 with server._lock:
                     number = len(server.requests)
                     server.requests.append(body["messages"])
-                    status, headers, text = server.respond(body["messages"], number)
-                self.reply(status, headers, text)
+                    answer = server.respond(body["messages"], number)
+                if not isinstance(answer, Misbehaviour):
+                    self.reply(body["messages"], *answer)
+                    return
+                time.sleep(answer.seconds)
+                if answer.body is None:
+                    self.close_connection = True
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client has given up
+                    self.wfile.write(answer.body)
 
-            def reply(self, status: int, headers: dict[str, str], text: str) -> None:
+            def reply(self, messages: list[dict[str, str]], status: int, headers: dict[str, str], text: str) -> None:
                 content: dict[str, Any] = {"error": {"message": text}}
                 if status == 200:
                     message = {"role": "assistant", "content": text}
                     choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                    usage = {
+                        "prompt_tokens": prompt_tokens(messages),
+                        "completion_tokens": len(text.split()),
+                        "total_tokens": 0,
+                    }
                     content = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+                    content["usage"] = usage
                 data = json.dumps(content).encode()
                 self.send_response(status)
                 for name, value in {"Content-Type": "application/json", **headers}.items():

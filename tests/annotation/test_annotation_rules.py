@@ -7,6 +7,7 @@ import pytest
 from annotation.annotators import STAND_IN, Request
 from annotation.line_rules import MAX_CHARACTERS, inline_noise, is_prose, noise_of
 from annotation.stand_in import StandIn, educational_score, format_score, program_of
+from annotation.templates import Prompt
 from prox.program import KeepChunk, Normalize, RemoveLines
 
 NOISE = {
@@ -101,10 +102,13 @@ def test_scores_separate_prose_from_links(corpus: dict[str, str]) -> None:
 
 
 def test_answers_are_deterministic_and_say_who_gave_them(corpus: dict[str, str]) -> None:
+    prompt = Prompt("p", "0", "{{ document }}")
     requests = [
-        Request(task, text, (), closing="Score") for text in corpus.values() for task in ("edu", "format", "links")
+        Request(task, text, prompt, (), closing="Score")
+        for text in corpus.values()
+        for task in ("edu", "format", "links")
     ]
-    first = [completion.text for completion in StandIn().answer(requests)]
+    first = [StandIn.answer(request).text for request in requests]
     noise_of.cache_clear()
-    assert [completion.text for completion in StandIn().answer(requests)] == first
+    assert [StandIn.answer(request).text for request in requests] == first
     assert all(STAND_IN in text for text in first)

@@ -1,17 +1,23 @@
 """The three verbs with the stand-in, through the shipped configs: determinism, split, balance, card."""
 
 import json
+import re
+import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from annotation import seeds, tables
+from annotation import seeds, sets, tables
 from annotation.__main__ import VERBS
 from annotation.annotators import STAND_IN
 from annotation.configs import ScoreConfig
 from annotation.set_configs import SplitConfig
 from annotation.split import split
+from prox import units
 from prox.command import main, parse, settings_of
 from prox.engines import EngineConfig
 from prox.errors import UserError
@@ -47,10 +53,10 @@ def run_split(annotated: dict[str, Path], output: Path, **options) -> dict:
 
 
 def test_shipped_configs_parse(repository) -> None:
-    for verb, class_ in ((verb, entry.config) for verb, entry in VERBS.items()):
-        paper = configs(repository, verb)[:2]
-        assert isinstance(parse("annotation", VERBS, [verb, *paper, "--output", "x"])[1], class_)
-        assert isinstance(parse("annotation", VERBS, [verb, *configs(repository, verb), "--output", "x"])[1], class_)
+    for verb, entry in VERBS.items():
+        both = configs(repository, verb)
+        for files in (both[:2], both if Path(both[3]).is_file() else both[:2]):
+            assert isinstance(parse("annotation", VERBS, [verb, *files, "--output", "x"])[1], entry.config)
 
 
 def test_all_problems_are_reported_at_once(tmp_path, capsys) -> None:
@@ -133,6 +139,104 @@ def test_balance_and_num_valid(annotated, tmp_path) -> None:
         assert 2 * kept == len(sets[name]) > 0
 
 
+def test_sizes_are_bounds(annotated, tmp_path) -> None:
+    everything = run_split(annotated, tmp_path / "all", num_valid=20)
+    sizes = {"max_train_documents": 15, "max_train_chunks": 12, "max_valid_chunks": 5}
+    sets = run_split(annotated, tmp_path / "some", num_valid=20, **sizes)
+    assert {name: len(rows) for name, rows in sets.items()} == {
+        "document_train": 15,
+        "document_valid": 20,
+        "chunk_train": 12,
+        "chunk_valid": 5,
+    }
+    for name, rows in sets.items():
+        order = [everything[name].index(row) for row in rows]
+        assert order == sorted(set(order))  # a part of all, in their order
+    balanced = {"document_balance": "balanced", "chunk_balance": "balanced"}
+    sets = run_split(annotated, tmp_path / "balanced", num_valid=20, **sizes, **balanced)
+    assert sorted(row["program"] for row in sets["document_train"]) == ["drop_doc()"] * 7 + ["keep_doc()"] * 7
+    assert len(sets["chunk_train"]) in (2, 4, 6, 8, 10, 12)
+
+
+SITES = st.lists(st.sampled_from(["", "a.example", "b.example", "c.example", "d.example"]), min_size=2, max_size=40)
+
+
+@given(SITES.filter(any), st.integers(1, 50), st.integers(0, 5))
+def test_no_site_is_on_both_sides(domains, num_valid, seed) -> None:
+    pages = [sets.Page(f"{number}", "keep_doc()", domain) for number, domain in enumerate(domains)]
+    config = SplitConfig(output=Path("unused"), split_by="domain", num_valid=num_valid, seed=seed)
+    if num_valid >= len(pages):
+        with pytest.raises(UserError, match=f"--num_valid {num_valid} leaves none"):
+            sets.assign_sides(config, pages)
+        return
+    sides = sets.assign_sides(config, pages)
+    assert sides.keys() == {page.id for page in pages}
+    by_site = {(page.domain or page.id, sides[page.id]) for page in pages}
+    assert len(by_site) == len({site for site, _ in by_site})
+    num_held_out = sum(side == "valid" for side in sides.values())
+    alone = domains.count("")
+    assert min(num_valid, alone) <= num_held_out <= num_valid  # pages without a site always fit
+
+
+@pytest.mark.parametrize(
+    ("url", "domain"),
+    [
+        ("https://www.Shop.co.uk/a?b#c", "shop.co.uk"),
+        ("http://user@a.b.example.org:8080/", "example.org"),
+        ("me.github.io", "github.io"),
+        ("http://deep.wiki.intranet/x", "wiki.intranet"),
+        ("http://localhost:3000", "localhost"),
+        ("http://10.0.0.1/x", "10.0.0.1"),
+        ("", ""),
+        (None, ""),
+        (["https://a.example"], ""),
+    ],
+)
+def test_registrable_domains(url, domain) -> None:
+    assert sets.domain_of(url) == domain
+
+
+def test_split_by_domain_reads_the_documents_addresses(annotated, tmp_path) -> None:
+    folder = annotated["documents"]
+    for number, path in enumerate(units.unit_files(folder)):
+        rows = list(units.read_rows(path))
+        for index, row in enumerate(rows):
+            row["metadata"] = json.dumps({"address": f"https://page.site{number}{index // 5}.com/{row['id']}"})
+        units.write_unit(path, rows, units.DOCUMENT_SCHEMA)
+    run_split(annotated, tmp_path / "out", split_by="domain", url_column="address", valid_share=0.3)
+    sides = json.loads((tmp_path / "out/card.json").read_text())["sides"]
+    assert sides["domains_on_both_sides"] == 0
+    assert sides["train_domains"] + sides["valid_domains"] == 12
+    with pytest.raises(UserError, match="no document has an address in its metadata 'url'"):
+        run_split(annotated, tmp_path / "wrong", split_by="domain")
+
+
+def test_the_card_counts_what_the_files_hold(annotated, tmp_path) -> None:
+    aside = [{"id": "x", "reason": "no line 'Educational score'"}, {"id": "y", "reason": "cut_off: at the limit"}]
+    tables.write_rows(annotated["scores"] / "aside.jsonl", aside)
+    tables.write_rows(annotated["programs"] / "aside.jsonl", aside[1:])
+    files = run_split(annotated, tmp_path / "out")
+    card = json.loads((tmp_path / "out/card.json").read_text())
+    for name, rows in files.items():
+        facts = card["sets"][name]
+        assert facts["examples"] == len(rows) == sum(row["count"] for row in facts["classes"].values())
+        assert facts["documents"] == len({row["id"] for row in rows})
+        lengths = [len(re.findall(r"[^\W]+", row["text"])) for row in rows]
+        assert facts["words_mean"] == pytest.approx(statistics.fmean(lengths), abs=0.06)
+        assert facts["words_median"] == statistics.median(lengths)
+    scores = tables.read_rows(annotated["scores"] / "scores.jsonl")
+    for name, field in (("educational_scores", "edu_score"), ("format_scores", "format_score")):
+        found = {score: row["count"] for score, row in card["documents"][name].items() if row["count"]}
+        assert found == Counter(str(row[field]) for row in scores)
+    assert card["documents"]["aside_by_reason"]["cut_off"] == {"count": 1, "share": round(1 / 62, 4)}
+    assert card["chunks"]["aside_by_reason"] == {
+        "cut_off": {"count": 1, "share": round(1 / (1 + card["chunks"]["programs"]), 4)}
+    }
+    text = (tmp_path / "out/card.md").read_text()
+    assert "| cut_off | 1 | 1.6% |" in text
+    assert "{" not in text
+
+
 def test_growing_the_corpus_moves_no_page_to_the_other_side() -> None:
     ranks = {key: seeds.random_rank(0, "valid", key) for key in map(str, range(1000))}
     assert 60 < sum(rank < 0.1 * 2**64 for rank in ranks.values()) < 140
@@ -142,6 +246,9 @@ def test_growing_the_corpus_moves_no_page_to_the_other_side() -> None:
 def test_nano_and_paper_differ_in_configs_only(repository) -> None:
     paper = yaml.safe_load((repository / "configs/annotation/score.yaml").read_text())
     assert (paper["num_documents"], paper["annotator"]["model"]) == (51000, "meta-llama/Meta-Llama-3-70B-Instruct")
+    sizes = yaml.safe_load((repository / "configs/annotation/split.yaml").read_text())
+    assert sizes["num_valid"] + sizes["max_train_documents"] == paper["num_documents"]
+    assert (sizes["max_valid_chunks"], sizes["max_valid_chunks"] + sizes["max_train_chunks"]) == (5000, 57000)
 
 
 @pytest.mark.parametrize(

@@ -55,4 +55,7 @@ def rehearsal(tmp_path: Path, repository: Path) -> Rehearsal:
         refiner = folder / "runs/quickstart/adaptation" / task / "refiner"
         refiner.mkdir(parents=True)
         (refiner / "_SUCCESS").write_text("{}")
+    card = folder / "annotated/split/card.md"
+    card.parent.mkdir(parents=True)
+    card.write_text("the card\n")
     return Rehearsal(folder)

@@ -14,6 +14,7 @@ from prox.answers import is_cut_off, program_of
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
 from prox.engines.local import LocalEngine
 from prox.engines.loops import repeats
+from prox.engines.server import ServerEngine
 from prox.grammar import program_grammar
 
 TEXTS = ["A river is", "Start | Catalogue | Help", "It happens in the chloroplasts of", "x"]
@@ -110,6 +111,10 @@ def test_every_engine_stops_loops(engine: Engine, reference: LocalEngine) -> Non
 def test_every_engine_chats(engine: Engine) -> None:
     answers = engine.chat([[{"role": "user", "content": "score this"}]] * 2, max_new_tokens=5)
     assert all(isinstance(answer, Completion) and 0 < answer.num_tokens <= 5 for answer in answers)
+    conversation = [{"role": "user", "content": "score this"}]
+    tokens = len(engine.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False))
+    unknown = {0} if isinstance(engine, ServerEngine) else set()  # a server need not say
+    assert {answer.num_prompt_tokens for answer in answers} <= {tokens} | unknown
 
 
 def test_every_engine_answers_nothing_with_nothing(engine: Engine) -> None:

@@ -1,0 +1,113 @@
+"""Answers by the content of their requests, on disk: no request is paid for twice, whatever is run again or changed.
+
+The folder lies outside of the artefacts, which are set aside when a setting changes. Each process writes one file of
+its own, so that several may share a folder, on a network file system too.
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from annotation.annotators import Annotator, Request
+from prox.engines import Completion
+from prox.errors import UserError
+
+_KEY_BEGIN = len('{"key": "')
+_KEY_END = _KEY_BEGIN + 64
+SECONDS_BETWEEN_SYNCS = 5.0
+"""What a machine that fails may lose; a process that is killed loses nothing."""
+
+
+class AnswerCache:
+    """Looks answers up by ``Request.key`` and keeps new ones; use as a context manager.
+
+    Memory: one key and one offset an answer; texts are read when they are asked for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the keys of all files there; the last line of a file is left out where a kill cut it."""
+        self.folder = folder
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._file: TextIO | None = None
+        self._last_sync = time.monotonic()
+        for path in sorted(folder.glob("answers-*.jsonl")) if folder.is_dir() else []:
+            self._read_keys(path)
+
+    def __enter__(self) -> "AnswerCache":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._sync()
+            self._file.close()
+            self._file = None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def get(self, key: str) -> Completion | None:
+        """The answer kept under a key."""
+        if key not in self._places:
+            return None
+        path, offset = self._places[key]
+        if self._file is not None and path == Path(self._file.name):
+            self._file.flush()
+        with path.open("rb") as file:
+            file.seek(offset)
+            line = file.readline()
+        try:
+            row = json.loads(line)
+            return Completion(row["answer"], row["answer_tokens"], row["finish_reason"], row["prompt_tokens"])
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}, byte {offset}: no answer of ours ({error}); move the file away") from None
+
+    def put(self, key: str, request: Request, annotator: Annotator, answer: Completion) -> None:
+        """Keeps an answer, with what decided it; it is with the operating system when this returns."""
+        file = self._open()
+        row: dict[str, Any] = {
+            "key": key,
+            "task": request.task,
+            "model": annotator.model,
+            "prompt": request.prompt.mark,
+            "sampling": annotator.sampling,
+            "answer": answer.text,
+            "finish_reason": answer.finish_reason,
+            "prompt_tokens": answer.num_prompt_tokens,
+            "answer_tokens": answer.num_tokens,
+            "answered": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        self._places[key] = (Path(file.name), file.tell())
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        if time.monotonic() - self._last_sync > SECONDS_BETWEEN_SYNCS:
+            self._sync()
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+            name = f"answers-{moment}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}.jsonl"
+            self._file = (self.folder / name).open("x", encoding="utf-8", newline="\n")
+        return self._file
+
+    def _sync(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._last_sync = time.monotonic()
+
+    def _read_keys(self, path: Path) -> None:
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._places[line[_KEY_BEGIN:_KEY_END].decode("ascii", "replace")] = (path, offset)
+                offset += len(line)

@@ -1,0 +1,376 @@
+"""The data sets of `split` out of pages that people have cleaned: before/after texts, or lines labelled as noise.
+
+A page's labels become one program for the whole page, which is cut to its chunks. No example is written whose chunks'
+programs, run by the executor, don't give the cleaned page again.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datatrove.data import Document
+
+from annotation import card, chunks, merging, seeds, sets, tables
+from annotation.set_configs import PairsConfig
+from prox import units
+from prox.assembly import join_chunks
+from prox.chunking import Chunk, split_into_chunks
+from prox.errors import UserError
+from prox.executor import execute
+from prox.pairs import program_from_pair
+from prox.program import KeepChunk, Normalize, Program, RemoveLines, remove_numbers, render_program
+from prox.progress import Progress
+from prox.words import count_words
+
+WORK = "work"
+"""Folder of the output that holds the examples while the sets are drawn."""
+
+
+class Unusable(Exception):
+    """A document whose labels can't be used; carries the reason."""
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What a document's labels ask for: calls for the whole document, in order, and the lines they leave open."""
+
+    removals: tuple[RemoveLines, ...]
+    text: str
+    """What the calls leave of the document."""
+    clean_words: int
+    """Words of the clean text: the given one, or what the calls leave."""
+    replacements: tuple[Normalize, ...] = ()
+    ambiguous: frozenset[int] = frozenset()
+    is_exact: bool = True
+    """Whether the calls give the clean text, character by character."""
+    num_left_out: int = 0
+    """Strings that should go, for which there is no call."""
+    extra_share: float = 0.0
+    """Share of the words left that the clean text lacks."""
+    missing_share: float = 0.0
+    """Share of the clean text's words that are not left."""
+
+
+def clean_by_lines(document: Document, noise_column: str, ambiguous_column: str = "") -> Cleaning:
+    """The cleaning that labelled lines ask for. Ambiguous ones stay.
+
+    Raises:
+        Unusable: ``labels_missing``, ``labels_unreadable``, ``labels_out_of_range`` or ``labels_contradict``.
+    """
+    num_lines = document.text.count("\n") + 1
+    noise = _line_numbers(document, noise_column, num_lines)
+    if noise is None:
+        raise Unusable(f"labels_missing: no {noise_column!r} in the metadata")
+    ambiguous = _line_numbers(document, ambiguous_column, num_lines) if ambiguous_column else None
+    if noise and ambiguous and (both := noise & ambiguous):
+        raise Unusable(f"labels_contradict: line {min(both)} is both noise and ambiguous")
+    removals = tuple(remove_numbers(sorted(noise)))
+    cleaned = _run(removals, document.text)
+    return Cleaning(removals, cleaned, count_words(cleaned), ambiguous=ambiguous or frozenset())
+
+
+def _line_numbers(document: Document, column: str, num_lines: int) -> frozenset[int] | None:
+    """The line numbers in a metadata key; None where it is absent or null."""
+    value = document.metadata.get(column)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise Unusable(f"labels_unreadable: {column!r} holds a {type(value).__name__}, not a list")
+    for item in value:
+        # Tables with gaps turn whole numbers into floats.
+        if type(item) is not int and not (isinstance(item, float) and item.is_integer()):
+            raise Unusable(f"labels_unreadable: {column!r} holds {str(item)[:40]!r}, which is no whole number")
+        if not 0 <= item < num_lines:
+            raise Unusable(f"labels_out_of_range: {column!r} holds {item:.0f}, the lines are 0 to {num_lines - 1}")
+    return frozenset(map(int, value))
+
+
+def _run(calls: Sequence[RemoveLines | Normalize], text: str) -> str:
+    return execute(Program(tuple(calls) or (KeepChunk(),)), text).text
+
+
+def clean_by_pair(document: Document, config: PairsConfig) -> Cleaning:
+    """The cleaning that makes the clean text of a metadata key out of the document.
+
+    Raises:
+        Unusable: ``clean_missing``, ``clean_unreadable``, or, where the one is no cleaning of the other,
+            ``low_recall``, ``too_much_extra`` or ``too_much_missing``.
+    """
+    clean = document.metadata.get(config.clean_column)
+    if clean is None:
+        raise Unusable(f"clean_missing: no {config.clean_column!r} in the metadata")
+    if not isinstance(clean, str):
+        raise Unusable(f"clean_unreadable: {config.clean_column!r} holds a {type(clean).__name__}, not a string")
+    pair = program_from_pair(document.text, clean)
+    if pair.recall < config.min_recall:
+        raise Unusable(f"low_recall: {pair.recall:.3f} of the clean text is in the document")
+    if pair.extra_share > config.max_extra_share:
+        raise Unusable(f"too_much_extra: {pair.extra_share:.3f} of the words left are not in the clean text")
+    if pair.missing_share > config.max_missing_share:
+        raise Unusable(f"too_much_missing: {pair.missing_share:.3f} of the clean text's words are not left")
+    removals = tuple(call for call in pair.operations if isinstance(call, RemoveLines))
+    replacements = tuple(call for call in pair.operations if isinstance(call, Normalize))
+    return Cleaning(
+        removals,
+        _run((*removals, *replacements), document.text),
+        count_words(clean),
+        replacements,
+        is_exact=pair.is_exact,
+        num_left_out=pair.num_left_out,
+        extra_share=pair.extra_share,
+        missing_share=pair.missing_share,
+    )
+
+
+def chunk_programs(cleaning: Cleaning, chunks: Sequence[Chunk]) -> list[Program]:
+    """A program for each of a document's chunks.
+
+    Raises:
+        Unusable: ``programs_differ``: run on their chunks they don't do what the cleaning does to the document. Lines
+            of white space are not compared: the executor removes a chunk of which nothing else is left.
+    """
+    programs = [
+        merging.restrict(cleaning.removals, cleaning.replacements, chunk.text, chunk.first_line) for chunk in chunks
+    ]
+    executions = [
+        execute(program, chunk.text, chunk.first_line) for program, chunk in zip(programs, chunks, strict=True)
+    ]
+    for call in (call for execution in executions for call in execution.calls):
+        if call.status not in ("applied", "kept"):
+            raise Unusable(f"programs_differ: {call.status}: {str(call.operation)[:200]}")
+    if _written_lines(join_chunks(executions) or "") != _written_lines(cleaning.text):
+        raise Unusable("programs_differ: the chunks together are not the cleaned document")
+    return programs
+
+
+def _written_lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
+
+
+class Cleaner:
+    """Turns documents into examples of both tasks, and keeps count."""
+
+    def __init__(self, config: PairsConfig) -> None:
+        self.config = config
+        self.edits = card.EditCounts()
+        self.counts: Counter[str] = Counter()
+        self._extra = self._missing = 0.0
+        self._count = chunks.line_counter(config.tokenizer)
+
+    def __call__(self, document: Document) -> tuple[str, list[tables.Row]]:
+        """(``keep_doc()`` or ``drop_doc()``, rows of its chunks).
+
+        Raises:
+            Unusable: the labels can't be used.
+        """
+        config = self.config
+        if config.clean_column:
+            cleaning = clean_by_pair(document, config)
+        else:
+            cleaning = clean_by_lines(document, config.noise_lines_column, config.ambiguous_lines_column)
+        if cleaning.clean_words < config.min_clean_words:
+            self.counts["too_few_words"] += 1
+            return sets.DROP_DOC, []
+        parts = split_into_chunks(document.text, config.window, self._count)
+        programs = dict(zip(parts, chunk_programs(cleaning, parts), strict=True))
+        self._add(document.text, cleaning)
+        drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
+        skipped = sum(chunk.skipped for chunk in parts)
+        self.counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
+        rows = [_chunk_row(document.id, chunk, programs[chunk], cleaning) for chunk in drawn.values()]
+        for row in rows:
+            self.edits.add(row)
+        return sets.KEEP_DOC, rows
+
+    def _add(self, text: str, cleaning: Cleaning) -> None:
+        words = count_words(text)
+        self.counts.update(
+            cleaned=1,
+            lines=text.count("\n") + 1,
+            noise_lines=sum(call.line_end - call.line_start + 1 for call in cleaning.removals),
+            ambiguous_lines=len(cleaning.ambiguous),
+            words=words,
+            removed_words=words - count_words(cleaning.text),
+            exact=cleaning.is_exact,
+            left_out=cleaning.num_left_out,
+        )
+        self._extra += cleaning.extra_share
+        self._missing += cleaning.missing_share
+
+    def document_facts(self) -> dict[str, Any]:
+        """The card's lines about the documents that are kept and cleaned."""
+        counts = self.counts
+        facts = {
+            "noise_line_share": card.share(counts["noise_lines"], counts["lines"]),
+            "ambiguous_line_share": card.share(counts["ambiguous_lines"], counts["lines"]),
+            "removed_word_share": card.share(counts["removed_words"], counts["words"]),
+        }
+        if self.config.clean_column:
+            del facts["ambiguous_line_share"]
+            facts |= {
+                "mean_extra_word_share": card.share(self._extra, counts["cleaned"]),
+                "mean_missing_word_share": card.share(self._missing, counts["cleaned"]),
+                "same_characters_as_the_clean_text_share": card.share(counts["exact"], counts["cleaned"]),
+                "strings_left_for_want_of_a_safe_call": counts["left_out"],
+            }
+        return facts
+
+
+def _chunk_row(document_id: str, chunk: Chunk, program: Program, cleaning: Cleaning) -> tables.Row:
+    row: tables.Row = {
+        "id": document_id,
+        "first_line": chunk.first_line,
+        "text": chunk.text,
+        "program": render_program(program.operations),
+    }
+    if cleaning.ambiguous:
+        numbers = [number for number in range(chunk.first_line, chunk.end_line) if number in cleaning.ambiguous]
+        row |= {"ambiguous_lines": numbers} if numbers else {}
+    return row
+
+
+class Reader:
+    """Walks through all documents once: examples go to files in ``folder``, labels and counts stay."""
+
+    def __init__(self, config: PairsConfig, folder: Path) -> None:
+        self.config = config
+        self.paths = {task: folder / f"{task}s.jsonl" for task in sets.TASKS}
+        self.cleaner = Cleaner(config)
+        self.pages: list[sets.Page] = []
+        self.chunks: list[sets.ChunkLabel] = []
+        self.counts: Counter[str] = Counter()
+        self.copies: Counter[str] = Counter()
+        self.aside: Counter[str] = Counter()
+        self._texts: set[str] = set()
+        self._ids: set[str] = set()
+
+    def sources(self) -> list[tuple[str, Path, sets.Side | None]]:
+        """(option, artefact, side) in reading order. The valid ones come first: a page that is there too leaves the
+        train sets, so that these never change what the valid sets measure.
+        """
+        config = self.config
+        found: list[tuple[str, Path | None, sets.Side | None]] = [
+            ("valid_documents", config.valid_documents, "valid"),
+            ("documents", config.documents, "train" if config.valid_documents else None),
+            ("drop_documents", config.drop_documents, None),
+        ]
+        return [(name, path, side) for name, path, side in found if path is not None]
+
+    def read(self) -> None:
+        """Reads all sources."""
+        total = sum(seeds.count_documents(path)[0] for _, path, _ in self.sources())
+        with (
+            Progress(f"programs from {self.config.annotator()}", total, "documents") as progress,
+            tables.RowWriter(self.paths["document"]) as document_rows,
+            tables.RowWriter(self.paths["chunk"]) as chunk_rows,
+            tables.RowWriter(self.config.output / tables.ASIDE) as aside_rows,
+        ):
+            for source, path, side in self.sources():
+                for document in units.iterate_documents(path):
+                    self.counts[source] += 1
+                    try:
+                        self._read(document, source, side, document_rows, chunk_rows)
+                    except Unusable as reason:
+                        self.aside[card.kind_of(str(reason))] += 1
+                        aside_rows.add({"id": document.id, "source": source, "reason": str(reason)})
+                    progress.advance()
+
+    def _read(
+        self,
+        document: Document,
+        source: str,
+        side: sets.Side | None,
+        document_rows: tables.RowWriter,
+        chunk_rows: tables.RowWriter,
+    ) -> None:
+        mark = units.source_hash(document.text)
+        if mark in self._texts:
+            self.copies[source] += 1
+            return
+        document.id = self._unique(document.id)
+        program, chunks = (sets.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document)
+        # Not before: the copy of a document that went aside may have better labels.
+        self._texts.add(mark)
+        self._ids.add(document.id)
+        domain = sets.domain_of(document.metadata.get(self.config.url_column))
+        self.pages.append(sets.Page(document.id, program, domain, side))
+        document_rows.add({"id": document.id, "text": document.text, "program": program})
+        for row in chunks:
+            self.chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == sets.KEEP_CHUNK))
+            chunk_rows.add(row)
+
+    def _unique(self, identity: str) -> str:
+        """Ids are unique in one artefact only: one that another source has gets a suffix, as `ingest` gives it."""
+        name, number = identity, 2
+        while name in self._ids:
+            name, number = f"{identity}#{number}", number + 1
+        return name
+
+
+def pairs(config: PairsConfig) -> dict[str, Any]:
+    """Writes the four sets, ``aside.jsonl``, ``card.json`` and ``card.md``; returns counts."""
+    work = config.output / WORK
+    work.mkdir(exist_ok=True)
+    try:
+        reader = Reader(config, work)
+        reader.read()
+        if not reader.cleaner.counts["cleaned"]:
+            raise UserError(_nothing_kept(config, reader))
+        members, facts = _make_sets(config, reader)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    card.write(config.output, facts)
+    return {"annotator": config.annotator(), "aside": reader.aside.total()} | {
+        name: len(keys) for name, keys in members.items()
+    }
+
+
+def _nothing_kept(config: PairsConfig, reader: Reader) -> str:
+    reasons = reader.aside | {"fewer words than min_clean_words": reader.cleaner.counts["too_few_words"]}
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items()) if count)
+    return (
+        f"no document of {config.documents} can be kept ({counts or 'it holds none'}): correct the labels' column, or "
+        f"see {config.output / tables.ASIDE}"
+    )
+
+
+def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[str, Any]]:
+    """Draws and writes the sets; (which examples they hold, the facts of the card)."""
+    sides = sets.assign_sides(config, reader.pages)
+    members = sets.draw_sets(config, reader.pages, sides, reader.chunks)
+    domains = {page.id: page.domain for page in reader.pages}
+    rows = {task: tables.iterate_rows(path) for task, path in reader.paths.items()}
+    written = sets.write_sets(config.output, members, domains, rows["document"], rows["chunk"])
+    counts = reader.cleaner.counts
+    facts = {
+        "annotator": config.annotator(),
+        "note": "No language model took part: programs are computed from what people have cleaned or labelled.",
+        "seed": config.seed,
+        "split_by": config.split_by,
+        "documents": _document_facts(config, reader, len(reader.pages) - len(sides)),
+        "chunks": {
+            **reader.cleaner.edits.facts(),
+            "skipped_as_longer_than_the_window": counts["skipped"],
+            "left_out_by_max_chunks_per_document": counts["not_drawn"],
+        },
+        **written,
+    }
+    return members, facts
+
+
+def _document_facts(config: PairsConfig, reader: Reader, num_without_side: int) -> dict[str, Any]:
+    kept = sum(page.program == sets.KEEP_DOC for page in reader.pages)
+    facts = {
+        **{f"read_from_{source}": reader.counts[source] for source, *_ in reader.sources()},
+        "examples": len(reader.pages),
+        "kept_share": card.share(kept, len(reader.pages)),
+        "dropped_for_fewer_words_than_min_clean_words": reader.cleaner.counts["too_few_words"],
+        "left_out_as_copies": reader.copies.total(),
+    }
+    if config.split_by == "domain" and config.valid_documents:
+        facts["left_out_with_a_domain_of_the_valid_side"] = num_without_side
+    facts |= reader.cleaner.document_facts() | card.rejected(reader.aside, len(reader.pages))
+    return facts | {"copies_by_source": card.shares(reader.copies, reader.counts.total())}

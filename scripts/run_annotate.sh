@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Makes the refiners' training sets out of your own files: scripts/run_annotate.sh --input PATH --output DIR
+#   --annotator FILE [options] [-- more]
+#
+#   --input PATH               file, folder, glob pattern or URL: Parquet, JSONL (plain, gz, zst,
+#                              bz2, xz), WARC/WET, text files
+#   --output DIR               where everything goes; the sets are DIR/split/*.jsonl, described in DIR/split/card.md
+#   --format NAME              parquet, jsonl, warc or text, where the files' names don't say it (default: auto)
+#   --text_column NAME         column or key that holds the text (default: text)
+#   --annotator FILE           config of the large model: `annotator:` its name, `engine:` its address and limits,
+#                              `spending:` prices and budget of each step (default: rules, which only show the way)
+#   --second FILE              config of a second one, of whose programs only head and tail of documents are taken
+#   --tokenizer MODEL          folder or hub name of the refiner's base: chunks are measured in its tokens
+#                              (default: in words)
+#   --num_documents N          documents to score, drawn at random (default: 51000, the paper's; -1 for all)
+#   --num_chunks N             chunks of kept documents to annotate, drawn at random (default: 57000; -1 for all)
+#   --num_valid N              documents held out for validation (default: a tenth)
+#   --plan true                read the files, say what would be asked and what it would cost, and stop
+#   -- more                    further options of scoring and programming, as `--spending.budget 200`
+#
+# A rerun skips what is finished and pays for no answer twice; an interrupted run goes on where it stopped.
+set -euo pipefail
+# shellcheck source=scripts/lib/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
+
+usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
+
+INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ANNOTATOR=$ROOT/configs/annotation/stand_in.yaml SECOND=""
+TOKENIZER="" NUM_DOCUMENTS="" NUM_CHUNKS="" NUM_VALID="" PLAN=false
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --) shift; break ;;
+        --input | --output | --format | --text_column | --annotator | --second | --tokenizer | --num_documents | \
+            --num_chunks | --num_valid | --plan)
+            [ $# -ge 2 ] || fail "$1 needs a value"
+            declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
+            shift 2
+            ;;
+        *) fail "unknown option '$1'" ;;
+    esac
+done
+case $PLAN in true | false) ;; *) fail "--plan is '$PLAN': true or false" ;; esac
+[ -n "$INPUT" ] || fail "--input is missing"
+[ -n "$OUTPUT" ] || fail "--output is missing"
+for file in ANNOTATOR SECOND; do
+    [ -z "${!file}" ] && continue
+    [ -f "${!file}" ] || fail "${!file} does not exist: give the config of an annotator"
+    declare "$file=$(realpath "${!file}")"
+done
+SCALE=${SCALE:-paper}
+"$ROOT/scripts/setup.sh"
+
+# Commands run in the repository, paths are meant from where the user stands.
+case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
+RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
+case $RUN/ in "$INPUT"/*) fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;; esac
+if [ -e "$TOKENIZER" ]; then TOKENIZER=$(realpath "$TOKENIZER"); fi
+start_recipe annotate
+
+SCORE=(--config "$ANNOTATOR" --documents "$RUN/ingest" "$@")
+PROGRAM=("${SCORE[@]}")
+if [ -n "$NUM_DOCUMENTS" ]; then SCORE+=(--num_documents "$NUM_DOCUMENTS"); fi
+if [ -n "$NUM_CHUNKS" ]; then PROGRAM+=(--num_chunks "$NUM_CHUNKS"); fi
+if [ -n "$TOKENIZER" ]; then PROGRAM+=(--tokenizer "$TOKENIZER"); fi
+VALID=(--num_valid -1 --valid_share 0.1)
+if [ -n "$NUM_VALID" ]; then VALID=(--num_valid "$NUM_VALID"); fi
+
+step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
+    --corpus.limit -1 --output "$RUN/ingest"
+if [ "$PLAN" = true ]; then
+    step annotation score "${SCORE[@]}" --output "$RUN/score" --dry_run true
+    step annotation program "${PROGRAM[@]}" --output "$RUN/program" --dry_run true
+    exit 0
+fi
+step annotation score "${SCORE[@]}" --output "$RUN/score"
+step annotation program "${PROGRAM[@]}" --scores "$RUN/score" --output "$RUN/program"
+PROGRAMS=$RUN/program
+if [ -n "$SECOND" ]; then
+    PROGRAMS=$RUN/program_second
+    step annotation program:second --config "$SECOND" --documents "$RUN/ingest" "$@" --merge_into "$RUN/program" \
+        --output "$PROGRAMS"
+fi
+step annotation split --documents "$RUN/ingest" --scores "$RUN/score" --programs "$PROGRAMS" "${VALID[@]}" \
+    --output "$RUN/split"
+cat "$RUN/split/card.md"
+finish_recipe "training sets" "$RUN/split"
