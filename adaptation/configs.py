@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -181,6 +182,9 @@ class ValidateConfig(CommandConfig):
     """Which programs are scored: `document` (Equations 3 and 4) or `chunk` (Equations 5 to 7)."""
     dialogue: Dialogue = field(default_factory=Dialogue)
     """Used only where the checkpoint brings no `dialogue.json` of its own."""
+    dialogues: dict[str, Dialogue] = field(default_factory=dict)
+    """Instead: several ways to ask, by name. Every checkpoint is scored in each of them, whatever it brings, and
+    `select` stores the best one with the refiner."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """What runs the checkpoints."""
     max_new_tokens: int = 256
@@ -197,6 +201,11 @@ class ValidateConfig(CommandConfig):
         elif self.checkpoints is not None:
             found += artifact.require(self.checkpoints, "checkpoints", "adaptation train")
         found += at_least(self.max_new_tokens, 1, "max_new_tokens")
+        found += [
+            f"dialogues has the name {name!r}: use letters, digits, - and _"
+            for name in self.dialogues
+            if not re.fullmatch(r"[\w-]+", name)
+        ]
         if self.max_examples is not None:
             found += at_least(self.max_examples, 1, "max_examples")
         if not 0 < self.keep_threshold < 1:

@@ -4,12 +4,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prox.confusion import Counts, count_decisions, macro_f1, ratio, removed_lines
-from prox.program import Program
+from prox.confusion import Counts, count_decisions, count_matches, macro_f1, ratio, removed_lines
+from prox.lengths import by_length
+from prox.program import Normalize, Program
 
 
-def document_metrics(reference: Sequence[bool], predicted: Sequence[bool]) -> dict[str, Any]:
-    """F1 of keeping documents (Equations 3 and 4), beside what a constant answer reaches on the same references."""
+def document_metrics(
+    reference: Sequence[bool], predicted: Sequence[bool], num_words: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """F1 of keeping documents (Equations 3 and 4), beside what a constant answer reaches on the same references.
+
+    With ``num_words``, the documents' lengths, also by length.
+    """
+    pairs = list(zip(reference, predicted, strict=True))
+    lengths = by_length(zip(num_words, pairs, strict=True)) if num_words is not None else []
     return {
         **count_decisions(reference, predicted).scores(),
         "num_examples": len(reference),
@@ -19,6 +27,10 @@ def document_metrics(reference: Sequence[bool], predicted: Sequence[bool]) -> di
             "keep_all": count_decisions(reference, [True] * len(reference)).scores(),
             "drop_all": count_decisions(reference, [False] * len(reference)).scores(),
         },
+        "by_length": [
+            {"words": name, "num_examples": len(members), **count_decisions(*zip(*members, strict=True)).scores()}
+            for name, members in lengths
+        ],
     }
 
 
@@ -40,6 +52,7 @@ class ChunkPair:
     reference: Program
     predicted: Program
     ambiguous_lines: frozenset[int] = frozenset()
+    num_words: int = 0
 
     def counts(self, predicted: frozenset[int] | None = None) -> Counts:
         """Lines in Equations 5 to 7, with the kept lines beside; ``predicted`` replaces the prediction's lines."""
@@ -76,7 +89,39 @@ def chunk_metrics(pairs: Sequence[ChunkPair]) -> dict[str, Any]:
             name: {**sum(rows, Counts()).scores(), "f1_macro_documents": _macro(pairs, rows)}
             for name, rows in baselines.items()
         },
+        "by_call": _by_call(pairs, counts),
+        "by_length": [
+            {"words": name, "num_examples": len(members), **sum(members, Counts()).scores()}
+            for name, members in by_length((pair.num_words, count) for pair, count in zip(pairs, counts, strict=True))
+        ],
     }
+
+
+def _by_call(pairs: Sequence[ChunkPair], counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
+    """Lines removed; replacements with the same source and target in the same chunk; chunks left as they are."""
+    replaced = [[_replacements(program) for program in (pair.predicted, pair.reference)] for pair in pairs]
+    normalize = count_matches((ours for ours, _ in replaced), (theirs for _, theirs in replaced))
+    untouched = [
+        (
+            not (count.true_positives + count.false_negatives or theirs),
+            not (count.true_positives + count.false_positives or ours),
+        )
+        for count, (ours, theirs) in zip(counts, replaced, strict=True)
+    ]
+    kept = count_decisions([reference for reference, _ in untouched], [predicted for _, predicted in untouched])
+    tables = {"remove_lines": sum(counts, Counts()), "normalize": normalize, "keep_chunk": kept}
+    return {
+        call: {
+            "num_reference": table.true_positives + table.false_negatives,
+            "num_predicted": table.true_positives + table.false_positives,
+            **{name: getattr(table, name) for name in ("f1", "precision", "recall")},
+        }
+        for call, table in tables.items()
+    }
+
+
+def _replacements(program: Program) -> frozenset[Normalize]:
+    return frozenset(call for call in program.operations if isinstance(call, Normalize))
 
 
 def _macro(pairs: Iterable[ChunkPair], counts: Iterable[Counts]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from adaptation.checkpoints import RESUME_FILES, STATE_FILE
 from adaptation.configs import SelectConfig
 from prox import artifact
+from prox.dialogue import Dialogue
 from prox.errors import UserError
 
 log = logging.getLogger("prox")
@@ -27,6 +28,7 @@ def select_best(config: SelectConfig) -> dict[str, Any]:
             f"checkpoint {best['checkpoint']!r} of {config.metrics} is no folder here: run select where validate ran"
         )
     copy_checkpoint(source, config.output)
+    Dialogue(**best["dialogue"]).save(config.output)
     artifact.write_atomically(config.output / CARD, model_card(metrics, best))
     for name, scores in best["baselines"].items():
         if best["f1"] <= scores["f1"]:
@@ -76,6 +78,7 @@ def model_card(metrics: dict[str, Any], best: dict[str, Any]) -> str:
         *_score_table(metrics["checkpoints"], best),
         "",
         *_baseline_lines(best),
+        *_breakdown(best),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -101,6 +104,37 @@ def _score_table(scores: list[dict[str, Any]], best: dict[str, Any]) -> list[str
         mark = " (this one)" if row is best else ""
         rows.append(f"| {row['name']}{mark} | " + " | ".join(f"{row[name]:.4f}" for name in names) + " |")
     return rows
+
+
+def _breakdown(best: dict[str, Any]) -> list[str]:
+    """Scores of the chosen checkpoint by call and by length, and how its probabilities are calibrated."""
+    lines = []
+    if calls := best.get("by_call"):
+        lines += ["", "## By call", "", "| call | in the reference | in the answers | F1 | precision | recall |"]
+        lines += ["|---|---:|---:|---:|---:|---:|"]
+        lines += [
+            f"| `{name}` | {row['num_reference']:,} | {row['num_predicted']:,} "
+            f"| {row['f1']:.4f} | {row['precision']:.4f} | {row['recall']:.4f} |"
+            for name, row in calls.items()
+        ]
+    if lengths := best.get("by_length"):
+        lines += ["", "## By length", "", "| words | examples | F1 | precision | recall |", "|---|---:|---:|---:|---:|"]
+        lines += [
+            f"| {row['words']} | {row['num_examples']:,} "
+            f"| {row['f1']:.4f} | {row['precision']:.4f} | {row['recall']:.4f} |"
+            for row in lengths
+        ]
+    if found := best.get("calibration"):
+        threshold = found["best_threshold"]
+        lines += [
+            "",
+            "## Calibration of the probability of keeping",
+            "",
+            f"Brier score {found['brier_score']:.4f}, expected calibration error "
+            f"{found['expected_calibration_error']:.4f}. Best threshold on these examples: "
+            f"{threshold['threshold']:.4f} (F1 {threshold['f1']:.4f}).",
+        ]
+    return lines
 
 
 def _baseline_lines(best: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adaptation.calibration import calibration
 from adaptation.checkpoints import list_checkpoints
 from adaptation.configs import Task, ValidateConfig, split_file
 from adaptation.examples import Example, answer_style, read_examples
@@ -15,11 +16,12 @@ from adaptation.train import CHECKPOINTS, TRAINING
 from prox import artifact
 from prox.answers import is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
-from prox.dialogue import PromptRenderer, load_dialogue
+from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, Failure, load_engine
 from prox.errors import UserError
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.progress import Progress
+from prox.words import count_words
 
 log = logging.getLogger("prox")
 
@@ -40,12 +42,12 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     if not examples:
         raise UserError(f"{source} holds no example: annotate more documents or raise the share of the valid split")
     scores = []
-    for name, checkpoint in checkpoints_to_score(config):
+    for name, checkpoint, dialogue in to_score(config):
         folder = config.output / name
         # Each checkpoint is scored whole: its metrics are written last, and a rerun takes them as they are.
         if not (folder / METRICS).is_file():
             folder.mkdir(exist_ok=True)
-            artifact.write_json(folder / METRICS, score_checkpoint(config, checkpoint, examples, folder))
+            artifact.write_json(folder / METRICS, score_checkpoint(config, checkpoint, dialogue, examples, folder))
         metrics = artifact.read_json(folder / METRICS)
         log.info("adaptation validate: %s", one_line(config.task, name, metrics))
         scores.append({"name": name, "checkpoint": checkpoint, **metrics})
@@ -54,18 +56,25 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     return {"checkpoints": len(scores), "best_f1": f"{best['f1']:.4f} ({best['name']})"}
 
 
-def checkpoints_to_score(config: ValidateConfig) -> list[tuple[str, str]]:
-    """(name, folder or hub name) of every checkpoint asked for."""
+def to_score(config: ValidateConfig) -> list[tuple[str, str, Dialogue]]:
+    """(name, folder or hub name, how it is asked) of every checkpoint, once for each of ``dialogues``."""
     if config.checkpoints is None:
-        return [("checkpoint", config.checkpoint)]
-    found = list_checkpoints(config.checkpoints / CHECKPOINTS)
+        found = [("checkpoint", config.checkpoint)]
+    else:
+        found = [(path.name, str(path)) for path in list_checkpoints(config.checkpoints / CHECKPOINTS)]
     if not found:
         raise UserError(f"{config.checkpoints} holds no checkpoints: run adaptation train again")
-    return [(path.name, str(path)) for path in found]
+    if not config.dialogues:
+        return [(name, checkpoint, load_dialogue(checkpoint, config.dialogue)) for name, checkpoint in found]
+    return [
+        (f"{name}-{way}", checkpoint, dialogue)
+        for name, checkpoint in found
+        for way, dialogue in config.dialogues.items()
+    ]
 
 
 def score_checkpoint(
-    config: ValidateConfig, checkpoint: str, examples: Sequence[Example], folder: Path
+    config: ValidateConfig, checkpoint: str, dialogue: Dialogue, examples: Sequence[Example], folder: Path
 ) -> dict[str, Any]:
     """Predicts every example's program, writes the predictions and returns the metrics."""
     engine = load_engine(config.engine, checkpoint)
@@ -76,13 +85,12 @@ def score_checkpoint(
             f"({engine.max_context} tokens): lower it"
         )
     predict = predict_documents if config.task == "document" else predict_chunks
-    step = functools.partial(predict, config, engine, checkpoint, limit)
+    step = functools.partial(predict, config, engine, dialogue, limit)
     predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
     lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions]
     artifact.write_atomically(folder / PREDICTIONS, "".join(lines))
-    if config.task == "document":
-        return document_scores(predictions)
-    return chunk_scores(examples, predictions)
+    scores = document_scores if config.task == "document" else chunk_scores
+    return scores(examples, predictions) | {"dialogue": dialogue.resolved(engine.tokenizer)}
 
 
 def in_slices(
@@ -99,10 +107,9 @@ def in_slices(
 
 
 def predict_documents(
-    config: ValidateConfig, engine: Engine, checkpoint: str, limit: int, examples: Sequence[Example]
+    config: ValidateConfig, engine: Engine, dialogue: Dialogue, limit: int, examples: Sequence[Example]
 ) -> list[Prediction]:
     """Keep or drop, from the next-token probabilities, as the refinement stage decides."""
-    dialogue = load_dialogue(checkpoint, config.dialogue)
     probabilities = answered(keep_probability(engine, dialogue, [example.text for example in examples], limit))
     return [
         {
@@ -117,10 +124,9 @@ def predict_documents(
 
 
 def predict_chunks(
-    config: ValidateConfig, engine: Engine, checkpoint: str, limit: int, examples: Sequence[Example]
+    config: ValidateConfig, engine: Engine, dialogue: Dialogue, limit: int, examples: Sequence[Example]
 ) -> list[Prediction]:
     """Programs decoded greedily; ``style`` says how to read the prediction (the reference is written as calls)."""
-    dialogue = load_dialogue(checkpoint, config.dialogue)
     renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
     prompts = [example.prompt("chunk", renderer) for example in examples]
     answers = answered(engine.generate([prompt.ids for prompt in prompts], config.max_new_tokens))
@@ -150,8 +156,8 @@ def answered(answers: Sequence[Answer | Failure]) -> list[Answer]:
     return [answer for answer in answers if not isinstance(answer, Failure)]
 
 
-def document_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Document metrics; a reference that is neither `keep_doc()` nor `drop_doc()` is a ``UserError``."""
+def document_scores(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Document metrics with the calibration of `p_keep`; a reference that is no document program is a ``UserError``."""
     reference = []
     for prediction in predictions:
         operations = parse_program(prediction["reference"]).operations
@@ -161,7 +167,9 @@ def document_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:
                 "give --task chunk, or other examples"
             )
         reference.append(operations == (KeepDoc(),))
-    return document_metrics(reference, [prediction["predicted"] == KEEP_ANSWER for prediction in predictions])
+    predicted = [prediction["predicted"] == KEEP_ANSWER for prediction in predictions]
+    metrics = document_metrics(reference, predicted, [count_words(example.text) for example in examples])
+    return metrics | {"calibration": calibration(reference, [prediction["p_keep"] for prediction in predictions])}
 
 
 def chunk_scores(examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -175,6 +183,7 @@ def chunk_scores(examples: Sequence[Example], predictions: Sequence[Prediction])
             reference=example.reference,
             predicted=program_of(answer, prediction["style"]),
             ambiguous_lines=example.ambiguous_lines,
+            num_words=count_words(example.text),
         )
         for example, prediction, answer in zip(examples, predictions, answers, strict=True)
     ]

@@ -4,19 +4,16 @@ Everywhere the second annotation is the reference. F1 and kappa don't change whe
 recall do, with each other.
 """
 
-import bisect
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from annotation.agree_inputs import Judgement
 from annotation.agree_lines import Comparison
-from prox.confusion import Counts, macro_f1, quadratic_kappa, ratio
+from prox.confusion import Counts, count_matches, macro_f1, quadratic_kappa, ratio
+from prox.lengths import by_length
 
-WORD_BOUNDS = (100, 300, 1000, 3000)
-"""Where the classes of length begin, in words, after the first."""
 SCORES = ("edu_score", "format_score")
 NUM_GRADES = 6
 """Scores run from 0 to 5."""
@@ -36,7 +33,7 @@ def decision_numbers(pairs: Sequence[tuple[Judgement, Judgement]], num_draws: in
         "scores": {name: _score_numbers(pairs, name) for name in SCORES},
         "by_length": [
             {"words": name, "documents": len(members), **_agreement(sum(members, Counts()))}
-            for name, members in _by_length(known)
+            for name, members in by_length(known)
         ],
     }
 
@@ -44,7 +41,7 @@ def decision_numbers(pairs: Sequence[tuple[Judgement, Judgement]], num_draws: in
 def program_numbers(documents: Sequence[Comparison], num_draws: int, seed: int) -> dict[str, Any]:
     """Lines that programs remove, calls, and documents left alone, on the lines that both cover."""
     counts = [document.counts for document in documents]
-    lengths = _by_length([(document.num_words, document) for document in documents])
+    lengths = by_length([(document.num_words, document) for document in documents])
     whole = sum(counts, Counts())
     return {
         "documents": len(documents),
@@ -168,10 +165,8 @@ def _replacements(documents: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
-def _matches(sets: Sequence[tuple[set, set]]) -> dict[str, Any]:
-    counts = Counts(
-        sum(len(a & b) for a, b in sets), sum(len(a - b) for a, b in sets), sum(len(b - a) for a, b in sets)
-    )
+def _matches(sets: Sequence[tuple[Set[Any], Set[Any]]]) -> dict[str, Any]:
+    counts = count_matches((first for first, _ in sets), (second for _, second in sets))
     found = {"both": counts.true_positives, "only_first": counts.false_positives, "only_second": counts.false_negatives}
     return {**found, **_yes_scores(counts)}
 
@@ -180,13 +175,3 @@ def _untouched(documents: Sequence[Comparison]) -> dict[str, Any]:
     """Documents that a side leaves as they are (``keep_chunk()`` on all that counts) against those it changes."""
     counts = [_decision_counts(not first, not second) for first, second in (d.touched for d in documents)]
     return _agreement(sum(counts, Counts()))
-
-
-def _by_length(items: Sequence[tuple[int, Any]]) -> list[tuple[str, list[Any]]]:
-    """(class of length in words, its items), shortest first; classes without any are left out."""
-    names = [f"{low:,}-{high - 1:,}" for low, high in itertools.pairwise((0, *WORD_BOUNDS))]
-    names.append(f"{WORD_BOUNDS[-1]:,} or more")
-    members: list[list[Any]] = [[] for _ in names]
-    for words, item in items:
-        members[bisect.bisect_right(WORD_BOUNDS, words)].append(item)
-    return [(name, found) for name, found in zip(names, members, strict=True) if found]

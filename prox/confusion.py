@@ -3,8 +3,9 @@
 A checkpoint is scored against an annotation with these numbers, and one annotation against another.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 from prox.program import Program, RemoveLines
 
@@ -82,6 +83,16 @@ def count_decisions(reference: Sequence[bool], predicted: Sequence[bool]) -> Cou
         false_positives=pairs.count((False, True)),
         false_negatives=pairs.count((True, False)),
         true_negatives=pairs.count((False, False)),
+    )
+
+
+def count_matches(predicted: Iterable[Set[Any]], reference: Iterable[Set[Any]]) -> Counts:
+    """Counts over the members of sets that are to be equal, pair by pair; there are no true negatives."""
+    pairs = list(zip(predicted, reference, strict=True))
+    return Counts(
+        true_positives=sum(len(ours & theirs) for ours, theirs in pairs),
+        false_positives=sum(len(ours - theirs) for ours, theirs in pairs),
+        false_negatives=sum(len(theirs - ours) for ours, theirs in pairs),
     )
 
 

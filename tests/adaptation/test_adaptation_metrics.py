@@ -1,11 +1,16 @@
 """The metrics of A.3 on cases worked by hand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, precision_score, recall_score
 
+from adaptation.calibration import calibration
 from adaptation.examples import read_examples
 from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
 from adaptation.validate import chunk_scores
@@ -160,3 +165,76 @@ def test_examples_carry_their_ambiguous_lines_to_the_scores(tmp_path: Path) -> N
 def test_ambiguous_lines_that_are_no_lines_of_the_example_are_refused(tmp_path: Path, value: object) -> None:
     with pytest.raises(UserError, match=r"x\.jsonl line 1: ambiguous_lines .* lines, 4 to 6"):
         list(read_examples(write_example(tmp_path / "x.jsonl", ambiguous_lines=value)))
+
+
+def test_scores_by_call_by_hand() -> None:
+    url, menu = 'normalize(source_str="http://a.b")', 'normalize(source_str="Menu", target_str="")'
+    pairs = [
+        pair("a", f"remove_lines(0, 1)\n{url}", f"remove_lines(0, 0)\n{url}\n{menu}"),
+        pair("b", f"keep_chunk()\n{menu}", 'normalize(source_str="Menu", target_str="menu")'),
+        pair("c", "keep_chunk()", "remove_lines(50, 60)"),  # lines outside: nothing happens
+        pair("d", "keep_chunk()", "remove_lines(2, 2)"),
+    ]
+    calls = chunk_metrics(pairs)["by_call"]
+    assert calls["remove_lines"] == {
+        "num_reference": 2,
+        "num_predicted": 2,
+        "f1": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+    }
+    assert (calls["normalize"]["num_reference"], calls["normalize"]["num_predicted"]) == (2, 3)
+    assert calls["normalize"]["precision"] == pytest.approx(1 / 3)
+    assert calls["normalize"]["recall"] == pytest.approx(1 / 2)
+    # Left as they are: c and d by the reference, c by the prediction.
+    assert (calls["keep_chunk"]["precision"], calls["keep_chunk"]["recall"]) == (1.0, 0.5)
+
+
+def test_scores_by_length() -> None:
+    pairs = [
+        dataclasses.replace(pair("a", "remove_lines(0, 3)", "remove_lines(0, 1)"), num_words=99),
+        dataclasses.replace(pair("b", "remove_lines(0, 3)", "remove_lines(0, 3)"), num_words=100),
+        dataclasses.replace(pair("c", "remove_lines(0, 3)", "keep_chunk()"), num_words=299),
+        dataclasses.replace(pair("d", "remove_lines(0, 3)", "remove_lines(0, 3)"), num_words=9999),
+    ]
+    rows = {row["words"]: (row["num_examples"], row["f1"]) for row in chunk_metrics(pairs)["by_length"]}
+    assert rows == {
+        "0-99": (1, pytest.approx(4 / 6)),
+        "100-299": (2, pytest.approx(8 / 12)),
+        "3,000 or more": (1, 1.0),
+    }
+    rows = document_metrics([True, False, True], [True, True, True], [5, 5, 500])["by_length"]
+    assert [(row["words"], row["num_examples"], row["precision"]) for row in rows] == [
+        ("0-99", 2, 0.5),
+        ("300-999", 1, 1.0),
+    ]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60))
+def test_calibration_is_scikit_learns(rows: list[tuple[bool, float]]) -> None:
+    reference, p_keep = [kept for kept, _ in rows], [probability for _, probability in rows]
+    found = calibration(reference, p_keep)
+    assert found["brier_score"] == pytest.approx(np.mean((np.array(p_keep) - np.array(reference)) ** 2))
+    if len(set(reference)) == 2:
+        assert found["brier_score"] == pytest.approx(brier_score_loss(reference, p_keep))
+    assert sum(row["documents"] for row in found["bins"]) == len(rows)
+    assert 0 <= found["expected_calibration_error"] <= 1
+    # No threshold gives a higher F1, and no lower one the same.
+    best = found["best_threshold"]
+    scores = {t: f1_score(reference, [p >= t for p in p_keep], zero_division=0) for t in p_keep}
+    assert best["f1"] == pytest.approx(max(scores.values()))
+    assert best["f1"] == pytest.approx(scores[best["threshold"]])
+    assert all(score < best["f1"] - 1e-12 for t, score in scores.items() if t < best["threshold"])
+
+
+def test_calibration_by_hand() -> None:
+    found = calibration([True, True, False, False], [0.95, 0.85, 0.85, 0.05])
+    rows = [(row["from"], row["documents"], row["mean_p_keep"], row["share_kept"]) for row in found["bins"]]
+    assert rows == [
+        (0.0, 1, pytest.approx(0.05), 0.0),
+        (0.8, 2, pytest.approx(0.85), 0.5),
+        (0.9, 1, pytest.approx(0.95), 1.0),
+    ]
+    assert found["expected_calibration_error"] == pytest.approx((0.05 + 2 * 0.35 + 0.05) / 4)
+    assert found["best_threshold"]["threshold"] == 0.85
+    assert found["best_threshold"]["f1"] == pytest.approx(4 / 5)

@@ -39,6 +39,35 @@ def test_document_scores_follow_from_the_predictions(split: Path, tiny_checkpoin
     assert metrics["annotation"] == {"annotator": "rule-based stand-in"}
 
 
+def test_ways_to_ask_are_scored_side_by_side_and_the_best_is_kept(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Which template a checkpoint was taught with need not be known: each is tried on the same examples."""
+    ways = "{plain: {layout: plain, system: ''}, asked_twice: {layout: llama2, extra_bos: true}}"
+    metrics = validate(split, tiny_checkpoint, tmp_path / "out", "document", "--dialogues", ways)
+    rows = {row["name"]: row for row in metrics["checkpoints"]}
+    assert list(rows) == ["checkpoint-plain", "checkpoint-asked_twice"]
+    assert {name: row["dialogue"]["layout"] for name, row in rows.items()} == {
+        "checkpoint-plain": "plain",
+        "checkpoint-asked_twice": "llama2",
+    }
+    asked = [
+        [
+            json.loads(line)["p_keep"]
+            for line in (tmp_path / "out" / name / "predictions.jsonl").read_text().splitlines()
+        ]
+        for name in rows
+    ]
+    assert asked[0] != asked[1]
+    options = ["--metrics", str(tmp_path / "out"), "--output", str(tmp_path / "refiner")]
+    assert main("adaptation", VERBS, ["select", *options]) == 0
+    best = max(metrics["checkpoints"], key=lambda row: row["f1"])
+    assert json.loads((tmp_path / "refiner/dialogue.json").read_text()) == best["dialogue"]
+    card = (tmp_path / "refiner/README.md").read_text()
+    assert "## By length" in card
+    assert "## Calibration" in card
+
+
 def test_a_random_model_writes_no_programs(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     metrics = validate(split, tiny_checkpoint, tmp_path / "out", "chunk", "--max_examples", "5")
     scores = metrics["checkpoints"][0]
