@@ -11,6 +11,7 @@ from prox import artifact
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
+from prox.tracking import TrackingConfig
 
 Task = Literal["document", "chunk"]
 SPLITS = ("train", "valid")
@@ -120,6 +121,8 @@ class TrainConfig(CommandConfig):
     """Processes on this machine, one a GPU, that share each batch (data parallel)."""
     log_every: int = 10
     """Optimizer steps between two lines of `metrics.jsonl`; every epoch ends with one too."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where `metrics.jsonl` is mirrored to."""
 
     def problems(self) -> list[str]:
         found = artifact.require(self.data, "data", "adaptation export") + base_problems(self.base)

@@ -19,6 +19,7 @@ from adaptation.configs import REPORT, TrainConfig
 from prox import artifact
 from prox.errors import UserError
 from prox.progress import Progress
+from prox.tracking import Mirror, start_wandb
 
 log = logging.getLogger("prox")
 
@@ -52,8 +53,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         newest = remove_incomplete(checkpoints)
         if newest is not None:
             log.info("adaptation train: going on from %s", newest)
-        if newest is None or artifact.read_json(newest / STATE_FILE)["global_step"] < num_steps:
-            run_launcher(config, launch_plan(config, report, newest), num_steps)
+        if resume_step(newest) < num_steps:
+            run_launcher(config, launch_plan(config, report, newest), num_steps, resume_step(newest))
         record(config, report, num_steps)
     strip_resume_files(checkpoints)
     seconds = time.monotonic() - begin
@@ -64,6 +65,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "loss": f"{losses[0]:.3f} -> {losses[-1]:.3f}",
         "seconds": f"{seconds:.0f}",
     }
+
+
+def resume_step(checkpoint: Path | None) -> int:
+    """The optimizer step that training goes on from."""
+    return artifact.read_json(checkpoint / STATE_FILE)["global_step"] if checkpoint else 0
 
 
 def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path | None) -> dict[str, Any]:
@@ -116,8 +122,8 @@ def command_line(config: TrainConfig, plan: Path) -> list[str]:
     return [sys.executable, *torchrun, *module]
 
 
-def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int) -> None:
-    """Runs the launcher to its end, its output in `train.log`, progress on the console."""
+def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int, first_step: int) -> None:
+    """Runs the launcher to its end, its output in `train.log`, progress on the console, and the curve to W&B."""
     plan_path, cache = config.output / "launch.json", config.output / "cache"
     artifact.write_json(plan_path, plan)
     (config.output / METRICS).unlink(missing_ok=True)  # may hold steps after the checkpoint that is resumed
@@ -131,6 +137,7 @@ def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int) -> N
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }
     log_path = config.output / LOG
+    mirror = start_wandb(config.tracking, config.output, config)
     with log_path.open("ab") as output:
         process = subprocess.Popen(
             command_line(config, plan_path),
@@ -140,10 +147,11 @@ def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int) -> N
             env=environment,
         )
         try:
-            follow(process, config.output / METRICS, num_steps)
+            follow(process, config.output / METRICS, num_steps, mirror, first_step)
         finally:
             process.kill()
             process.wait()
+            mirror.finish()
             shutil.rmtree(cache, ignore_errors=True)
             plan_path.unlink()
     if process.returncode:
@@ -153,15 +161,16 @@ def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int) -> N
         )
 
 
-def follow(process: "subprocess.Popen[bytes]", metrics: Path, num_steps: int) -> None:
-    """Shows progress from ``metrics`` until the process ends."""
-    with Progress("fine-tuning", num_steps, "steps") as progress:
+def follow(process: "subprocess.Popen[bytes]", metrics: Path, num_steps: int, mirror: Mirror, first_step: int) -> None:
+    """Shows progress from ``metrics`` until the process ends, and passes on what comes after ``first_step``."""
+    with Progress("fine-tuning", num_steps, "steps", initial=first_step) as progress:
         while True:
             running = process.poll() is None
             lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-            if lines:
-                last = json.loads(lines[-1])
-                progress.advance(max(last["step"] - progress.count, 0), f"loss {last['loss']:.3f}")
+            for row in map(json.loads, lines):
+                if row["step"] > progress.count:
+                    mirror.log({name: value for name, value in row.items() if name != "step"}, row["step"])
+                    progress.advance(row["step"] - progress.count, f"loss {row['loss']:.3f}")
             if not running:
                 return
             time.sleep(POLL_SECONDS)

@@ -153,7 +153,8 @@ pretrain_arm() {
 make_refiner() {
     local out=$RUN/adaptation/$1
     step adaptation "export:$1" --examples "$2" --base "$3" --output "$out/examples"
-    step adaptation "train:$1" --data "$out/examples" --base "$3" --output "$out/train"
+    step adaptation "train:$1" --data "$out/examples" --base "$3" --output "$out/train" \
+        --tracking.group "$(basename "$RUN")" --tracking.name "$1-refiner"
     step adaptation "validate:$1" --checkpoints "$out/train" --examples "$2" --output "$out/validate"
     step adaptation select --metrics "$out/validate" --output "$out/refiner"
 }

@@ -14,6 +14,7 @@ import pytest
 from adaptation.__main__ import VERBS
 from adaptation.checkpoints import OPTIMIZER_FILE, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
 from adaptation.configs import TrainConfig
+from adaptation.train import follow
 from prox.command import main
 from prox.dialogue import Dialogue
 
@@ -67,6 +68,39 @@ def test_settings_that_cannot_work_are_all_named(tmp_path: Path, split: Path, ti
     problems = " ".join(config.problems())
     assert "global_batch_size 30" in problems
     assert "min_learning_rate 1.0" in problems
+
+
+class Curve:
+    """A W&B run of a test."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append((step, metrics))
+
+    def finish(self) -> None:
+        """Nothing to close."""
+
+
+def test_the_curve_is_passed_on_once_and_from_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed trainer writes its whole history again; W&B has the lines before the checkpoint already."""
+    metrics = tmp_path / "metrics.jsonl"
+    monkeypatch.setattr("adaptation.train.POLL_SECONDS", 0)
+    written = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 5, 6, 10, 12)]
+
+    class Process:
+        polls = 0
+
+        def poll(self) -> int | None:
+            self.polls += 1
+            lines = written[: 2 * self.polls]
+            metrics.write_text("".join(json.dumps(row) + "\n" for row in lines))
+            return 0 if self.polls == 4 else None
+
+    curve = Curve()
+    follow(Process(), metrics, 12, curve, first_step=6)
+    assert curve.rows == [(step, {"loss": 1 / step, "learning_rate": 0.1}) for step in (10, 12)]
 
 
 TRAINING = ["--num_epochs", "3", "--global_batch_size", "4", "--micro_batch_size", "2", "--learning_rate", "0.01"]
