@@ -7,9 +7,10 @@ from prox import artifact, dialogue
 from prox.errors import UserError
 
 STATE_FILE = "trainer_state.json"
-OPTIMIZER_FILE = "optimizer.pt"
+OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin")
+"""The trainer's own name for it, and accelerate's where FSDP has sharded it."""
 # Written by the trainer for resuming only; removed when the run is over.
-RESUME_FILES = (OPTIMIZER_FILE, "scheduler.pt", "rng_state*.pth", "training_args.bin")
+RESUME_FILES = (*OPTIMIZER_FILES, "scheduler.pt", "rng_state*.pth", "training_args.bin")
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -52,7 +53,7 @@ def remove_incomplete(folder: Path) -> Path | None:
             complete.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
-    if complete and not (complete[-1] / OPTIMIZER_FILE).is_file():
+    if complete and not any((complete[-1] / name).is_file() for name in OPTIMIZER_FILES):
         for checkpoint in complete:
             shutil.rmtree(checkpoint)
         return None

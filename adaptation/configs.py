@@ -118,7 +118,9 @@ class TrainConfig(CommandConfig):
     gradient_checkpointing: bool = False
     """Compute activations twice to hold fewer of them: less memory, about a third slower."""
     devices: int = 1
-    """Processes on this machine, one a GPU, that share each batch (data parallel)."""
+    """Processes on this machine, one a GPU, that share each batch."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several devices: `ddp` holds the whole model on each, `fsdp` shards weights and optimizer (GPUs only)."""
     log_every: int = 10
     """Optimizer steps between two lines of `metrics.jsonl`; every epoch ends with one too."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -135,6 +137,8 @@ class TrainConfig(CommandConfig):
                 f"global_batch_size {self.global_batch_size} is no multiple of micro_batch_size x devices "
                 f"({self.micro_batch_size} x {self.devices}): change one of them"
             )
+        if self.strategy == "fsdp" and self.devices == 1:
+            found.append("strategy is fsdp, but devices is 1: there is nothing to shard over, use ddp")
         if not 0 <= self.min_learning_rate <= self.learning_rate:
             found.append(
                 f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"

@@ -61,6 +61,8 @@ def run(plan: dict[str, Any]) -> None:
     with without_torchaudio():
         from llamafactory.train.tuner import run_exp
     arguments = {**plan["arguments"], **number_format(plan["precision"]), "template": TEMPLATE}
+    if arguments["use_cpu"] and "fsdp" in arguments:
+        raise UserError("strategy is fsdp, but no GPU is here, and on CPU nothing would be sharded: use ddp")
     run_exp(args=arguments, callbacks=[Recorder(Path(plan["metrics"]), dialogue)])
 
 

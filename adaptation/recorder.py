@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from adaptation.checkpoints import OPTIMIZER_FILE, checkpoint_folder, list_checkpoints
+from adaptation.checkpoints import OPTIMIZER_FILES, checkpoint_folder, list_checkpoints
 from prox.artifact import write_atomically
 from prox.dialogue import Dialogue
 
@@ -34,7 +34,8 @@ class Recorder(TrainerCallback):
         self.dialogue.save(folder)
         for earlier in list_checkpoints(Path(args.output_dir)):
             if earlier != folder:
-                (earlier / OPTIMIZER_FILE).unlink(missing_ok=True)  # twice the model's size; only the newest resumes
+                for name in OPTIMIZER_FILES:
+                    (earlier / name).unlink(missing_ok=True)  # twice the model's size; only the newest resumes
 
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:

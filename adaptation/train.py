@@ -105,6 +105,8 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "dataloader_num_workers": 0,
         "seed": config.seed,
     }
+    if config.strategy == "fsdp":
+        arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
     return {
         "arguments": arguments,
         "precision": config.precision,

@@ -10,13 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from adaptation import launcher
 from adaptation.__main__ import VERBS
-from adaptation.checkpoints import OPTIMIZER_FILE, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
+from adaptation.checkpoints import OPTIMIZER_FILES, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
 from adaptation.configs import TrainConfig
-from adaptation.train import follow
+from adaptation.train import follow, launch_plan
 from prox.command import main
 from prox.dialogue import Dialogue
+from prox.errors import UserError
 
 
 def fake_run(folder: Path, weights: Path, steps: list[int]) -> None:
@@ -25,7 +28,7 @@ def fake_run(folder: Path, weights: Path, steps: list[int]) -> None:
         checkpoint.mkdir(parents=True)
         shutil.copy(weights / "model.safetensors", checkpoint)
         (checkpoint / STATE_FILE).write_text(json.dumps({"global_step": step}))
-        (checkpoint / OPTIMIZER_FILE).write_bytes(b"state")
+        (checkpoint / OPTIMIZER_FILES[0]).write_bytes(b"state")
         Dialogue().save(checkpoint)
 
 
@@ -46,7 +49,7 @@ def test_torn_weights_are_not_readable(tmp_path: Path, tiny_checkpoint: Path) ->
 
 def test_without_an_optimizer_state_training_starts_over(tmp_path: Path, tiny_checkpoint: Path) -> None:
     fake_run(tmp_path, tiny_checkpoint, [5, 10])
-    (tmp_path / "checkpoint-10" / OPTIMIZER_FILE).unlink()
+    (tmp_path / "checkpoint-10" / OPTIMIZER_FILES[0]).unlink()
     assert remove_incomplete(tmp_path) is None
     assert not list(tmp_path.iterdir())
 
@@ -203,3 +206,36 @@ def test_a_failing_library_names_its_log(
     assert "train.log" in message
     assert "has another tokenizer" in message
     assert not (tmp_path / "out/_SUCCESS").exists()
+
+
+def test_sharding_needs_gpus(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """accelerate ignores FSDP on CPU, so a run there would not be what was asked for."""
+    arguments = ["--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "out", *TRAINING]
+    export(split, tiny_checkpoint, tmp_path / "data", "chunk")
+    assert main("adaptation", VERBS, ["train", *map(str, arguments), "--strategy", "fsdp"]) == 2
+    assert "devices is 1" in capsys.readouterr().err
+    config = TrainConfig(output=tmp_path, data=tmp_path / "data", base="b", devices=2, strategy="fsdp")
+    plan = launch_plan(config, json.loads((tmp_path / "data/report.json").read_text()), None)
+    assert plan["arguments"]["fsdp"] == "full_shard auto_wrap"
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no GPU is here"):
+            launcher.run(plan | {"arguments": plan["arguments"] | {"model_name_or_path": str(tiny_checkpoint)}})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_processes_train_like_one(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """At the same global batch size; over gloo on CPU."""
+    export(split, tiny_checkpoint, tmp_path / "data", "chunk")
+    curves = []
+    for devices in (1, 2):
+        output = tmp_path / f"on-{devices}"
+        options = [*TRAINING, "--devices", devices, "--group_by_length", "false"]
+        run("train", "--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", output, *options)
+        curves.append([json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()])
+    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
+    for one, two in zip(*curves, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
+        assert two["learning_rate"] == one["learning_rate"]
