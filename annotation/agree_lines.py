@@ -9,7 +9,7 @@ import numpy as np
 
 from annotation.agree_inputs import BadRow, Cover
 from prox.confusion import Counts
-from prox.operations import Normalize
+from prox.operations import Normalize, remove_numbers
 
 NO_COMMON_LINES = "no_common_lines"
 """Reason that leaves a document's programs out, but not its decision: nothing is wrong with it."""
@@ -95,10 +95,4 @@ def _calls_in(cover: Cover, lines: frozenset[int]) -> frozenset[Normalize]:
 
 def ranges_of(numbers: list[int]) -> tuple[Range, ...]:
     """Ascending numbers as ranges of consecutive ones."""
-    ranges: list[Range] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1] = (ranges[-1][0], number)
-        else:
-            ranges.append((number, number))
-    return tuple(ranges)
+    return tuple((call.line_start, call.line_end) for call in remove_numbers(numbers))

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from annotation.annotators import Annotator
 from annotation.answer_cache import AnswerCache
-from annotation.asking import Asking, Job
+from annotation.asking import Asking, Job, Limits
 from annotation.configs import AnnotateConfig
 from annotation.spending import Meter
 from annotation.tables import ASIDE, Row, RowWriter
 from annotation.templates import Prompt, load_prompt
 from prox import artifact
+from prox.exclusive import alone_in
 from prox.progress import Progress
 
 log = logging.getLogger("prox")
@@ -35,17 +36,18 @@ def annotate(
 
     Returns the number of rows set aside, and the cost where prices are known.
     """
-    for leftover in config.output.glob(".*.tmp"):  # of a run that was killed
-        leftover.unlink(missing_ok=True)
     is_model = config.annotator.kind == "model"
     meter = Meter(config.spending, config.annotator.max_new_tokens)
     set_aside: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(alone_in(config.output))
+        for leftover in config.output.glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
         cache = stack.enter_context(AnswerCache(config.cache_folder())) if is_model else None
         rows = stack.enter_context(RowWriter(config.output / table))
         aside = stack.enter_context(RowWriter(config.output / ASIDE))
         who = config.annotator.describe(config.engine)
-        progress = stack.enter_context(Progress(f"{unit} annotated by the {who}", total, unit))
+        progress = stack.enter_context(Progress(f"{unit} annotated by {who}", total, unit))
 
         def write(row: Row) -> None:
             if "reason" in row:
@@ -55,8 +57,8 @@ def annotate(
                 rows.add(row)
 
         reminder = load_prompt(config.reminder)
-        num_retries = config.annotator.num_retries
-        asking = Asking(job, annotator, reminder, num_retries, cache, meter, config.max_failed_share)
+        limits = Limits(config.max_failed_share, config.max_aside_share, config.ask_again)
+        asking = Asking(job, annotator, reminder, config.annotator.num_retries, cache, meter, limits)
         try:
             asking.run(items, write, progress)
         finally:
@@ -71,11 +73,13 @@ def annotate(
     return summary
 
 
-def attribution(annotator: Annotator, prompts: dict[str, Prompt]) -> dict[str, Any]:
+def attribution(config: AnnotateConfig, annotator: Annotator, prompts: dict[str, Prompt]) -> dict[str, Any]:
     """What every row says of where it comes from."""
+    reminder = load_prompt(config.reminder)
     return {
         "annotator": annotator.name,
         "model": annotator.model,
         "prompts": {task: prompt.mark for task, prompt in prompts.items()},
+        "reminder": reminder.mark,
         "sampling": annotator.sampling,
     }

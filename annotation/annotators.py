@@ -65,17 +65,21 @@ class ServedModel:
     def __init__(self, config: "AnnotatorConfig", engine: EngineConfig) -> None:
         self.model: str | None = config.model
         self.sampling = sampling(config)
-        self._config = config
-        self._engine = load_engine(engine, config.model)
+        self._config, self._engine_config = config, engine
 
     def work(self, take: Take, give: Give) -> None:
-        """See ``Annotator.work``."""
+        """See ``Annotator.work``; the server is looked for at the first request, so not where all answers are known."""
+        first = take()
+        if first is None:
+            return
+        waiting = [first]
 
         def conversation() -> tuple[str, Sequence[dict[str, str]]] | None:
-            taken = take()
+            taken = waiting.pop() if waiting else take()
             return None if taken is None else (taken[0], taken[1].messages)
 
-        self._engine.chat_each(conversation, give, self._config.max_new_tokens, self._config.temperature)
+        engine = load_engine(self._engine_config, self._config.model)
+        engine.chat_each(conversation, give, self._config.max_new_tokens, self._config.temperature)
 
 
 class ModelInProcess:

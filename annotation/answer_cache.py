@@ -1,7 +1,7 @@
 """Answers by the content of their requests, on disk: no request is paid for twice, whatever is run again or changed.
 
 The folder lies outside of the artefacts, which are set aside when a setting changes. Each process writes one file of
-its own, so that several may share a folder, on a network file system too.
+its own, so that several may share a folder, on a network file system too; what others add is seen at the next start.
 """
 
 import json
@@ -52,8 +52,8 @@ class AnswerCache:
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
-    def get(self, key: str) -> Completion | None:
-        """The answer kept under a key."""
+    def get(self, key: str) -> tuple[Completion, int] | None:
+        """(the answer kept under a key, the round in which it was asked for); of several the latest."""
         if key not in self._places:
             return None
         path, offset = self._places[key]
@@ -64,11 +64,14 @@ class AnswerCache:
             line = file.readline()
         try:
             row = json.loads(line)
-            return Completion(row["answer"], row["answer_tokens"], row["finish_reason"], row["prompt_tokens"])
+            answer = Completion(row["answer"], row["answer_tokens"], row["finish_reason"], row["prompt_tokens"])
+            return answer, row["round"]
         except (ValueError, KeyError) as error:
             raise UserError(f"{path}, byte {offset}: no answer of ours ({error}); move the file away") from None
 
-    def put(self, key: str, request: Request, annotator: Annotator, answer: Completion) -> None:
+    def put(
+        self, key: str, request: Request, annotator: Annotator, answer: Completion, tries: int = 1, round_: int = 0
+    ) -> None:
         """Keeps an answer, with what decided it; it is with the operating system when this returns."""
         file = self._open()
         row: dict[str, Any] = {
@@ -77,6 +80,8 @@ class AnswerCache:
             "model": annotator.model,
             "prompt": request.prompt.mark,
             "sampling": annotator.sampling,
+            "tries": tries,
+            "round": round_,
             "answer": answer.text,
             "finish_reason": answer.finish_reason,
             "prompt_tokens": answer.num_prompt_tokens,

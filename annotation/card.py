@@ -191,8 +191,9 @@ def _sets(sets: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _spent(usage: dict[str, Any]) -> str:
+    earlier = f"{_spent(usage['first'])}, then " if "first" in usage else ""
     cost = f", cost {usage['cost']:,.2f}" if "cost" in usage else ""
-    return f"{usage['answers']:,} answers, {usage['prompt_tokens'] + usage['answer_tokens']:,} tokens{cost}"
+    return f"{earlier}{usage['answers']:,} answers, {usage['prompt_tokens'] + usage['answer_tokens']:,} tokens{cost}"
 
 
 def _is_table(value: Any) -> bool:

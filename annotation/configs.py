@@ -26,6 +26,8 @@ class AnnotatorConfig:
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = 1024
     """Longest answer, in tokens."""
+    tokenizer: str = ""
+    """The model's tokenizer (local folder or hub name), by which documents are cut; unset: four bytes are a token."""
     num_retries: int = 2
     """Times an answer that can't be read is asked for again, with the reason; after that it is kept aside."""
 
@@ -65,21 +67,26 @@ class AnnotateConfig(CommandConfig):
     spending: SpendingConfig = field(default_factory=SpendingConfig)
     """Prices and the budget."""
     cache: Path | None = None
-    """Folder of the answers, by the content of their requests, which any number of steps and runs may share; unset: the
-    folder `answers` beside the output."""
+    """Folder of the answers, by the content of their requests, which any number of steps and runs may share (a step
+    sees what was there when it began); unset: the folder `answers` beside the output."""
+    ask_again: int = 0
+    """Raise it to ask once more where an answer of an earlier run can't be read, as after a fault of the server's."""
     batch_size: int = 256
     """Requests handed over together to an engine in process; a server gets `engine.concurrency` at once."""
     max_failed_share: float = 0.05
     """Stop unfinished when more than this share of the items got no answer from the server (0 to 1)."""
+    max_aside_share: float = 0.5
+    """Stop unfinished when more than this share of the items was set aside because answers can't be used (0 to 1), and
+    at once when the first fifty were: a broken annotator costs as much as a good one."""
     reminder: str = "reminder.v1.txt"
     """Prompt file that asks again after an answer that can't be read."""
     prompt_marker: str = ""
-    """What stands for the document in the prompt files, `<EXAMPLE>` in the published wording; empty: they are Jinja2
-    templates with `{{ document }}`."""
+    """What stands for the document in prompt files that are no Jinja2 templates, `<EXAMPLE>` in the published wording;
+    a file without it is one, with `{{ document }}`."""
 
     def volatile_fields(self) -> frozenset[str]:
         """How the model is reached, and what it may cost, do not decide what it answers."""
-        return VOLATILE_FIELDS | {"engine", "spending", "cache", "batch_size", "max_failed_share"}
+        return VOLATILE_FIELDS | {"engine", "spending", "cache", "batch_size", "max_failed_share", "max_aside_share"}
 
     def prompt_names(self) -> dict[str, str]:
         """Names of the prompt files by task, the reminder left out."""
@@ -98,12 +105,23 @@ class AnnotateConfig(CommandConfig):
         found = artifact.require(self.documents, "documents", "`refinement ingest`") + self.annotator.problems()
         if self.annotator.kind == "model":
             found += self.engine.problems() + self.spending.problems()
+            if self.engine.served_name:
+                found.append(
+                    f"--engine.served_name {self.engine.served_name!r} has no effect: give the model's name on the "
+                    "server as --annotator.model"
+                )
+            if self.annotator.tokenizer:
+                tokenizer = self.annotator.tokenizer
+                found += artifact.require_model(tokenizer, "annotator.tokenizer", "the model's maker")
             if self.engine.kind != "server":
                 found += artifact.require_model(self.annotator.model, "annotator.model", "an instruct model")
         if self.batch_size < 1:
             found.append(f"--batch_size is {self.batch_size}: it must be at least 1")
-        if not 0 <= self.max_failed_share <= 1:
-            found.append(f"--max_failed_share is {self.max_failed_share}: it must be between 0 and 1")
+        for name in ("max_failed_share", "max_aside_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"--{name} is {getattr(self, name)}: it must be between 0 and 1")
+        if self.ask_again < 0:
+            found.append(f"--ask_again is {self.ask_again}: it must be at least 0")
         for task, name in self.prompt_names().items():
             found += prompt_problems(f"prompts.{task}", name, "document", self.prompt_marker)
         return found + prompt_problems("reminder", self.reminder, "reason")
@@ -138,9 +156,9 @@ class ScoreConfig(AnnotateConfig):
 
     num_documents: int = 51_000
     """Seed documents drawn at random; -1 for all."""
-    max_document_tokens: int = 6_000
-    """A longer document is cut to this for the prompt, at four bytes a token, so that prompt and answer fit the
-    annotator's context."""
+    max_document_tokens: int = 5_000
+    """A longer document is cut to this for the prompt, in tokens of `annotator.tokenizer`, so that prompt and answer
+    fit the annotator's context."""
     prompts: ScorePrompts = field(default_factory=ScorePrompts)
     """The prompts."""
 
@@ -176,7 +194,7 @@ class ProgramConfig(AnnotateConfig):
     merge_into: Path | None = None
     """Artefact of an earlier `annotation program`, in place of `scores`: its chunks at a document's beginning and end
     are given to this annotator, and of its programs the head and tail part only is merged into the earlier ones (A.1).
-    """
+    Which chunks there are is settled then: `window`, `tokenizer` and the numbers of chunks have no effect."""
     edge_gap: int = 1
     """`merge_into` only: kept lines of text that may stand between the document's edge and a removed line for this one
     to count as head or tail; 1 lets a title stand above a menu."""

@@ -64,7 +64,7 @@ def plan_scores(config: ScoreConfig) -> dict[str, Any]:
     facts |= _costs(config, sample, *sample.scaled(min(wanted, available), sample.documents))
     if wanted > available:
         more = _costs(config, sample, *sample.scaled(wanted, sample.documents))
-        facts |= {f"for the {wanted:,} documents asked for, {name}": value for name, value in more.items()}
+        facts |= {f"if there were {wanted:,} documents, {name}": value for name, value in more.items()}
     return facts
 
 
@@ -97,19 +97,25 @@ def plan_programs(config: ProgramConfig) -> dict[str, Any]:
     facts |= _costs(config, sample, *sample.scaled(min(wanted, estimated), num_chunks))
     if wanted > estimated:
         more = _costs(config, sample, *sample.scaled(wanted, num_chunks))
-        facts |= {f"for the {wanted:,} chunks asked for, {name}": value for name, value in more.items()}
+        facts |= {f"if there were {wanted:,} chunks, {name}": value for name, value in more.items()}
+    if kept is None:
+        per_document = num_chunks / sample.documents
+        limit = round(per_document * available) if config.num_chunks == -1 else config.num_chunks
+        most = _costs(config, sample, *sample.scaled(min(limit, round(per_document * available)), num_chunks))
+        facts |= {f"if all documents were kept, {name}": value for name, value in most.items()}
     return facts
 
 
 def _plan_of_edges(config: ProgramConfig, cache: AnswerCache) -> dict[str, Any]:
-    from annotation import tables
-    from annotation.program import PROGRAMS
-    from annotation.second import SecondProgrammer, edge_chunks
+    from annotation.second import EdgeChunks, SecondProgrammer
 
-    job, sample = SecondProgrammer(config, _Nobody()), Sample()
-    for item in edge_chunks(config, tables.read_rows(config.merge_into / PROGRAMS)):
-        sample.add(job.requests(item), config, cache)
-    facts = {"chunks": f"{sample.documents:,}", "at a document's beginning or end": f"{sample.requests:,}"}
+    job, sample, num_edges = SecondProgrammer(config, _Nobody()), Sample(), 0
+    edges = EdgeChunks(config)
+    for item in edges:
+        requests = job.requests(item)
+        num_edges += bool(requests)
+        sample.add(requests, config, cache)
+    facts = {"chunks": f"{edges.num_rows:,}", "at a document's beginning or end": f"{num_edges:,}"}
     return facts | _costs(config, sample, sample.requests, sample.prompt_tokens)
 
 
@@ -149,13 +155,19 @@ def _costs(config: AnnotateConfig, sample: Sample, requests: int, prompt_tokens:
     if config.spending.has_prices:
         costs = [config.spending.cost(prompt_tokens, answers) for answers in (likely, most)]
         budget = config.spending.budget
-        of = "" if budget is None else f"; the budget is {budget:,.2f}"
-        facts["cost, estimated"] = f"{costs[0]:,.2f} (at most {costs[1]:,.2f}, retries aside{of})"
+        tries = config.annotator.num_retries + 1
+        facts["cost, estimated"] = f"{costs[0]:,.2f} (at most {costs[1]:,.2f} where every first answer can be read)"
+        facts["tries of an answer that can't be read"] = f"{tries}, each longer by the last answer"
+        if budget is not None:
+            share = min(budget / costs[0], 1.0) if costs[0] else 1.0
+            facts["the budget"] = f"{budget:,.2f}" + (f" covers about {share:.0%}" if share < 1 else "")
     minutes = _minutes(config, requests, prompt_tokens + most)
     if minutes:
         facts["hours at the limits a minute, at least"] = f"{minutes / 60:,.1f}"
     if sample.answered:
-        facts["answered already"] = f"{sample.answered / sample.requests:.0%} of {sample.requests:,} requests looked at"
+        facts["answered already"] = (
+            f"{sample.answered / sample.requests:.0%} of a sample of {sample.requests:,} requests"
+        )
     return facts
 
 

@@ -38,21 +38,25 @@ _FENCE = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:```[ \t]*$|\Z)", re.DOTALL | re.
 
 
 def read_program(completion: Completion, text: str, first_line: int) -> Program:
-    """The program of an answer: its last code block, or all of it where it has none.
+    """The program of an answer: its code block, or all of it where it has none.
 
-    Raises ``Unreadable`` for an answer that was cut off, a line that is no call of the language, a line number outside
-    the chunk, or a source string that does not occur in it.
+    Raises ``Unreadable`` for an answer that was cut off, several blocks that are not the same (one may be the page's),
+    a line that is no call of the language, a line number outside the chunk, or a source string that is not in it.
     """
     if completion.finish_reason == "length":
         raise Unreadable("cut_off: the answer reached the token limit")
     blocks = _FENCE.findall(completion.text)
-    program = parse_program(blocks[-1] if blocks else completion.text)
+    program, *others = map(parse_program, blocks or [completion.text])
+    if any(other != program for other in others):
+        raise Unreadable("several_programs: the answer holds code blocks that differ, give one")
     if not program.operations and not program.faults:
         raise Unreadable("empty: the answer holds no call")
     for call in execute(program, text, first_line, Guards(max_bad_calls=len(program.faults))).calls:
         if isinstance(call.operation, Fault):
             raise Unreadable(f"fault: {call.operation.reason}: {call.operation.text[:80]}")
-        if call.status not in ("applied", "kept") and not _already_replaced(call.operation, text):
+        if call.status == "not_found" and _already_replaced(call.operation, text):
+            continue
+        if call.status not in ("applied", "kept"):
             raise Unreadable(f"{call.status}: {call.operation}")
     return program
 
@@ -63,8 +67,9 @@ def merge(programs: Sequence[Program], text: str, first_line: int) -> Merged:
     The rule for calls that overlap or contradict each other: a line that any program removes is removed, and with it
     go the blank lines between removed lines, and every replacement inside; where two replace the same source by
     different targets the earlier program holds; a replacement whose source contains another's source runs before it,
-    the others in the order of the text; one that has nothing left to replace is left out. ``keep_chunk()`` says only
-    that one prompt found nothing, so it never outweighs a call. Nothing to do is ``keep_chunk()``.
+    the others in the order of the text, but where that would change what one of the programs does all run as they were
+    given; one that has nothing left to replace is left out. ``keep_chunk()`` says only that one prompt found nothing,
+    so it never outweighs a call. Nothing to do is ``keep_chunk()``.
     """
     lines = text.split("\n")
     removals = [_removed_lines(program.operations, first_line, len(lines)) for program in programs]
@@ -73,9 +78,9 @@ def merge(programs: Sequence[Program], text: str, first_line: int) -> Merged:
     merged: list[Operation] = [*remove_numbers(first_line + number for number in sorted(removed))]
     calls, num_contradictions = _one_target_a_source(programs)
     num_effective = 0
-    for call in _in_order(calls, text):
+    for call in _in_order(programs, calls, kept, text):
         if any(call.source_str in line for line in kept):
-            kept = [line.replace(call.source_str, call.target_str) for line in kept]
+            kept = _replaced(kept, [call])
             merged.append(call)
             num_effective += 1
     times = Counter(number for lines_of_one in removals for number in lines_of_one)
@@ -129,14 +134,29 @@ def _one_target_a_source(programs: Sequence[Program]) -> tuple[list[Normalize], 
     return list(found.values()), num_contradictions
 
 
-def _in_order(calls: Sequence[Normalize], text: str) -> list[Normalize]:
-    """Replacements in the order of the text, but one whose source contains another's before that other."""
+def _in_order(
+    programs: Sequence[Program], calls: Sequence[Normalize], lines: Sequence[str], text: str
+) -> list[Normalize]:
+    """The order in which distinct replacements run: see ``merge``."""
 
-    def rank(call: Normalize) -> tuple[int, int]:
-        contained = sum(other.source_str in call.source_str for other in calls)
-        return -contained, text.find(call.source_str)
+    def normal(some: Sequence[Normalize]) -> list[Normalize]:
+        def rank(call: Normalize) -> tuple[int, int]:
+            contained = sum(other.source_str in call.source_str for other in some)
+            return -contained, text.find(call.source_str)
 
-    return sorted(calls, key=rank)
+        return sorted(some, key=rank)
+
+    for program in programs:
+        own = [call for call in program.operations if isinstance(call, Normalize)]
+        if _replaced(lines, own) != _replaced(lines, normal(own)):
+            return list(calls)
+    return normal(calls)
+
+
+def _replaced(lines: Sequence[str], calls: Sequence[Normalize]) -> list[str]:
+    for call in calls:
+        lines = [line.replace(call.source_str, call.target_str) for line in lines]
+    return list(lines)
 
 
 def _removed_lines(operations: Sequence[Operation], first_line: int, num_lines: int) -> set[int]:
@@ -165,7 +185,7 @@ def _with_blank_lines(lines: Sequence[str], removed: set[int]) -> set[int]:
 
 def _already_replaced(operation: Operation | Fault, text: str) -> bool:
     """True for a replacement whose source was in the chunk until an earlier call of the same program took it."""
-    return isinstance(operation, Normalize) and len(operation.source_str.strip()) >= 3 and operation.source_str in text
+    return isinstance(operation, Normalize) and operation.source_str in text
 
 
 def restrict(removals: Sequence[RemoveLines], replacements: Sequence[Normalize], text: str, first_line: int) -> Program:

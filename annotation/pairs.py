@@ -170,10 +170,11 @@ class Cleaner:
         if config.clean_column:
             cleaning = clean_by_pair(document, config)
         else:
+            self.counts["with_ambiguous_column"] += config.ambiguous_lines_column in document.metadata
             cleaning = clean_by_lines(document, config.noise_lines_column, config.ambiguous_lines_column)
         if cleaning.clean_words < config.min_clean_words:
             self.counts["too_few_words"] += 1
-            return sets.DROP_DOC, []
+            return tables.DROP_DOC, []
         parts = split_into_chunks(document.text, config.window, self._count)
         programs = dict(zip(parts, chunk_programs(cleaning, parts), strict=True))
         self._add(document.text, cleaning)
@@ -183,7 +184,7 @@ class Cleaner:
         rows = [_chunk_row(document.id, chunk, programs[chunk], cleaning) for chunk in drawn.values()]
         for row in rows:
             self.edits.add(row)
-        return sets.KEEP_DOC, rows
+        return tables.KEEP_DOC, rows
 
     def _add(self, text: str, cleaning: Cleaning) -> None:
         words = count_words(text)
@@ -291,7 +292,7 @@ class Reader:
             self.copies[source] += 1
             return
         document.id = self._unique(document.id)
-        program, chunks = (sets.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document)
+        program, chunks = (tables.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document)
         # Not before: the copy of a document that went aside may have better labels.
         self._texts.add(mark)
         self._ids.add(document.id)
@@ -299,7 +300,7 @@ class Reader:
         self.pages.append(sets.Page(document.id, program, domain, side))
         document_rows.add({"id": document.id, "text": document.text, "program": program})
         for row in chunks:
-            self.chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == sets.KEEP_CHUNK))
+            self.chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == tables.KEEP_CHUNK))
             chunk_rows.add(row)
 
     def _unique(self, identity: str) -> str:
@@ -319,6 +320,11 @@ def pairs(config: PairsConfig) -> dict[str, Any]:
         reader.read()
         if not reader.cleaner.counts["cleaned"]:
             raise UserError(_nothing_kept(config, reader))
+        if config.ambiguous_lines_column and not reader.cleaner.counts["with_ambiguous_column"]:
+            raise UserError(
+                f"--ambiguous_lines_column {config.ambiguous_lines_column!r}: no document of {config.documents} has it "
+                "in its metadata: correct the name, or leave it out"
+            )
         members, facts = _make_sets(config, reader)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -362,7 +368,7 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
 
 
 def _document_facts(config: PairsConfig, reader: Reader, num_without_side: int) -> dict[str, Any]:
-    kept = sum(page.program == sets.KEEP_DOC for page in reader.pages)
+    kept = sum(page.program == tables.KEEP_DOC for page in reader.pages)
     facts = {
         **{f"read_from_{source}": reader.counts[source] for source, *_ in reader.sources()},
         "examples": len(reader.pages),

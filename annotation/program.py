@@ -23,7 +23,6 @@ from prox.program import Program, render_program
 from prox.progress import track
 
 PROGRAMS = "programs.jsonl"
-KEEP_CHUNK = "keep_chunk()"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Programmer:
     def __init__(self, config: ProgramConfig, annotator: Annotator) -> None:
         self.config = config
         self.prompts = config.load_prompts()
-        self.attribution = attribution(annotator, self.prompts)
+        self.attribution = attribution(config, annotator, self.prompts)
         self.counts: Counter[str] = Counter()
 
     def requests(self, item: DocumentChunk) -> list[Request]:
@@ -66,7 +65,8 @@ class Programmer:
         chunk, max_removed_share = item.chunk, self.config.max_removed_share
         row: Row = {"id": item.document_id, "first_line": chunk.first_line, "text": chunk.text}
         answers = {task: outcome.answer for task, outcome in zip(self.prompts, outcomes, strict=True)}
-        common = {"answers": answers, **self.attribution}
+        tries = {task: outcome.tries for task, outcome in zip(self.prompts, outcomes, strict=True)}
+        common = {"answers": answers, "tries": tries, **self.attribution}
         for task, outcome in zip(self.prompts, outcomes, strict=True):
             if outcome.value is None:
                 return row | {"reason": outcome.reason, "task": task} | common
@@ -76,7 +76,7 @@ class Programmer:
             merging.check(merged.program, chunk.text, chunk.first_line, max_removed_share)
         except Unreadable as reason:
             return row | {"reason": str(reason), "task": "merged"} | rendered | common
-        self.counts["untouched" if rendered["program"] == KEEP_CHUNK else "edited"] += 1
+        self.counts["untouched" if rendered["program"] == tables.KEEP_CHUNK else "edited"] += 1
         return row | rendered | common
 
 
@@ -97,10 +97,10 @@ def program(config: ProgramConfig) -> dict[str, Any]:
 
 def kept_documents(config: ProgramConfig) -> set[str]:
     """Ids of the documents that the scores keep; none is a ``UserError``."""
-    scores = tables.read_rows(config.scores / SCORES)
-    kept = {row["id"] for row in scores if row["decision"] == "keep"}
+    decisions = {row["id"]: row["decision"] for row in tables.iterate_rows(config.scores / SCORES)}
+    kept = {identity for identity, decision in decisions.items() if decision == "keep"}
     if not kept:
-        raise UserError(f"{config.scores / SCORES} keeps none of {len(scores)} documents: there is nothing to clean")
+        raise UserError(f"{config.scores / SCORES} keeps none of {len(decisions)} documents: there is nothing to clean")
     return kept
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datatrove.data import Document
 
@@ -15,11 +15,15 @@ from annotation.asking import Outcome, Unreadable
 from annotation.configs import ScoreConfig
 from annotation.tables import Row
 from prox.engines import Completion
-from prox.engines.prompts import BYTES_PER_TOKEN
+from prox.engines.prompts import BYTES_PER_TOKEN, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SCORES = "scores.jsonl"
 
-_AFTER_SCORE = re.compile(r"[\s*_.\"]*(?:(?:/|out of)\s*5)?[\s*_.\"]*(?:points?)?[\s*_.\"]*")
+_DECORATION = str.maketrans("", "", '*_`"[]<>()')
+_NUMBER = re.compile(r"[:=] ?([0-5])(?: ?(?:/|out of) ?5)?(?: points?)? ?\.?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,27 +44,46 @@ def equation_2(edu_score: int, format_score: int) -> Decision:
 
 
 def read_score(answer: str, closing: str) -> int:
-    """The number on the answer's last closing line (``Educational score: 3``, ``**Educational score: 3/5**``).
+    """The number on the answer's closing line (``Educational score: 3``, ``**Educational score:** 3/5``).
 
-    The closing must stand at the start of a line. Only the last such line counts, so one that the answer quotes from
-    the document does not. Raises ``Unreadable`` where there is none, or none from 0 to 5.
+    Of several lines that hold the closing and a colon the last one counts, whatever it looks like: one that an answer
+    quotes from the page before its own does not. Where others say something else it must be the answer's last line,
+    since a quotation may also follow. Raises ``Unreadable`` where that line is no whole number from 0 to 5, or does not
+    begin with the closing.
     """
-    start, gap = r"^(?:[^\w\n]|_)*", r"[ \t*_]*"
-    pattern = rf"{start}{re.escape(closing)}{gap}:{gap}(-?\d+(?:\.\d+)?)(.*)$"
-    lines = re.findall(pattern, answer, re.IGNORECASE | re.MULTILINE)
-    if not lines:
+    mark = re.compile(rf"{re.escape(closing)}[\s*_`\"]{{0,8}}[:=]", re.IGNORECASE)
+    lines = [line.strip() for line in answer.split("\n") if line.strip()]
+    claims = [line for line in lines if mark.search(line)]
+    if not claims:
         raise Unreadable(f"no_score: no line '{closing}: <number>'")
-    number, rest = lines[-1]
-    if not re.fullmatch(r"[0-5]", number) or not _AFTER_SCORE.fullmatch(rest):
-        raise Unreadable(f"bad_score: '{closing}: {number}{rest[:40]}' is no whole number from 0 to 5")
-    return int(number)
+    scores = [_score_on(line, closing) for line in claims]
+    if scores[-1] is None:
+        raise Unreadable(f"bad_score: '{claims[-1][:80]}' is not '{closing}: ' and a whole number from 0 to 5")
+    if len(set(scores)) > 1 and claims[-1] is not lines[-1]:
+        raise Unreadable(f"several_scores: end with one line '{closing}: <number>'")
+    return scores[-1]
 
 
-def cut(text: str, num_tokens: int) -> str:
-    """The beginning of a text, at four bytes a token."""
-    content = text.encode("utf-8", "replace")
-    size = num_tokens * BYTES_PER_TOKEN
-    return text if len(content) <= size else content[:size].decode("utf-8", "ignore")
+def _score_on(line: str, closing: str) -> int | None:
+    """The number on a closing line; None where it is not one. A quoted line (``>``, quotation marks) is not."""
+    begin = re.match(rf"[^\w>\"'\u201c]{{0,20}}_{{0,2}}{re.escape(closing)}", line, re.IGNORECASE)
+    if begin is None:
+        return None
+    rest = re.sub(r"\s+", " ", line[begin.end() : begin.end() + 100].translate(_DECORATION)).strip()
+    found = _NUMBER.fullmatch(rest)
+    return int(found[1]) if found and len(line) - begin.end() <= 100 else None
+
+
+def cut(text: str, num_tokens: int, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+    """The beginning of a text: so many tokens of the tokenizer, or without one four bytes for each."""
+    if tokenizer is None:
+        content = text.encode("utf-8", "replace")
+        size = num_tokens * BYTES_PER_TOKEN
+        return text if len(content) <= size else content[:size].decode("utf-8", "ignore")
+    # Eight characters a token are more than any tokenizer needs on average, and spare it the rest of a giant page.
+    head = text[: num_tokens * 8]
+    offsets = tokenizer(head, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return text if len(head) == len(text) and len(offsets) <= num_tokens else head[: offsets[:num_tokens][-1][1]]
 
 
 class Scorer:
@@ -70,28 +93,39 @@ class Scorer:
         self.config = config
         self.prompts = config.load_prompts()
         self.closings = {"edu": config.prompts.edu_closing, "format": config.prompts.format_closing}
-        self.attribution = attribution(annotator, self.prompts)
+        self.attribution = attribution(config, annotator, self.prompts)
         self.decisions: Counter[str] = Counter()
+        self._tokenizer = load_tokenizer(config.annotator.tokenizer) if config.annotator.tokenizer else None
 
     def requests(self, document: Document) -> list[Request]:
         """See ``Job.requests``: both prompts."""
-        text = cut(document.text, self.config.max_document_tokens)
+        text = self._cut(document)
         return [
             Request(task, text, prompt, (prompt.message(text),), closing=self.closings[task])
             for task, prompt in self.prompts.items()
         ]
 
+    def _cut(self, document: Document) -> str:
+        return cut(document.text, self.config.max_document_tokens, self._tokenizer)
+
     @staticmethod
     def read(request: Request, answer: Completion) -> int:
         """See ``Job.read``."""
+        if answer.finish_reason == "length":
+            raise Unreadable("cut_off: the answer reached the token limit")
         return read_score(answer.text, request.closing)
 
     def row(self, document: Document, outcomes: Sequence[Outcome]) -> Row:
         """See ``Job.row``."""
         edu, format_ = outcomes
         row: Row = {"id": document.id}
-        is_cut = cut(document.text, self.config.max_document_tokens) != document.text
-        common = {"edu_answer": edu.answer, "format_answer": format_.answer, "cut": is_cut, **self.attribution}
+        common = {
+            "edu_answer": edu.answer,
+            "format_answer": format_.answer,
+            "tries": {"edu": edu.tries, "format": format_.tries},
+            "cut": self._cut(document) != document.text,
+            **self.attribution,
+        }
         for task, outcome in (("edu", edu), ("format", format_)):
             if outcome.value is None:
                 return row | {"reason": outcome.reason, "task": task} | common

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotation import merging, seeds, tables
-from annotation.annotate import annotate
+from annotation.annotate import USAGE, annotate
 from annotation.annotators import Request, load_annotator
 from annotation.asking import Outcome, Unreadable
 from annotation.configs import ProgramConfig
-from annotation.program import KEEP_CHUNK, PROGRAMS, Programmer, chunk_requests
+from annotation.program import PROGRAMS, Programmer, chunk_requests
 from annotation.tables import Row
+from prox import artifact
 from prox.errors import UserError
 from prox.program import parse_program, render_program
 
@@ -53,7 +54,7 @@ class SecondProgrammer(Programmer):
     def _count(self, row: Row, what: str) -> Row:
         if "reason" not in row:
             self.counts[what] += 1
-            self.counts["untouched"] += row["program"] == KEEP_CHUNK
+            self.counts["untouched"] += row["program"] == tables.KEEP_CHUNK
         return row
 
     def _merged(self, item: EdgeChunk, outcomes: Sequence[Outcome]) -> tuple[str, Row]:
@@ -74,34 +75,49 @@ class SecondProgrammer(Programmer):
 
 def merge_edges(config: ProgramConfig) -> dict[str, Any]:
     """Merges a second annotator's head and tail into an earlier artefact of `program`; returns counts."""
-    aside = tables.read_rows(config.merge_into / tables.ASIDE)
-    rows = tables.read_rows(config.merge_into / PROGRAMS) + aside
+    first = config.merge_into
     annotator = load_annotator(config.annotator, config.engine, config.batch_size)
     programmer = SecondProgrammer(config, annotator)
-    summary = annotate(config, PROGRAMS, "chunks", annotator, programmer, edge_chunks(config, rows), len(rows))
+    edges = EdgeChunks(config)
+    summary = annotate(config, PROGRAMS, "chunks", annotator, programmer, edges, edges.num_rows)
+    if (first / USAGE).is_file() and (config.output / USAGE).is_file():
+        usage = artifact.read_json(config.output / USAGE)
+        artifact.write_json(config.output / USAGE, usage | {"first": artifact.read_json(first / USAGE)})
     counts = programmer.counts
-    untouched, num_programs = counts.pop("untouched"), len(rows) - len(aside)
+    untouched = counts.pop("untouched")
     return {
         "annotator": annotator.name,
-        "edited": num_programs - untouched,
+        "edited": edges.num_programs - untouched,
         "untouched": untouched,
         **counts,
         **summary,
     }
 
 
-def edge_chunks(config: ProgramConfig, rows: Sequence[Row]) -> Iterator[EdgeChunk]:
-    """The first annotator's rows, each with its place in its document."""
-    wanted = {row["id"] for row in rows}
-    lines = {
-        document.id: document.text.count("\n") + 1 for document in seeds.chosen_documents(config.documents, wanted)
-    }
-    for row in rows:
-        if row["id"] not in lines:
-            raise UserError(
-                f"{config.documents} has no document {row['id']!r} of {config.merge_into / PROGRAMS}: give the "
-                "documents that it was made from"
-            )
-        end = row["first_line"] + row["text"].count("\n") + 1
-        has_program = "reason" not in row
-        yield EdgeChunk(row, has_program and row["first_line"] == 0, has_program and end == lines[row["id"]])
+class EdgeChunks:
+    """The first annotator's rows, those that are aside included, each with its place in its document.
+
+    Ids and numbers of lines are held, rows are read again.
+    """
+
+    def __init__(self, config: ProgramConfig) -> None:
+        self.config = config
+        ids = [row["id"] for row in tables.iterate_rows(config.merge_into / PROGRAMS)]
+        self.num_programs = len(ids)
+        self.num_rows = len(ids) + sum(1 for _ in tables.iterate_rows(config.merge_into / tables.ASIDE))
+        self._num_lines = {
+            document.id: document.text.count("\n") + 1
+            for document in seeds.chosen_documents(config.documents, set(ids))
+        }
+
+    def __iter__(self) -> Iterator[EdgeChunk]:
+        for row in tables.iterate_rows(self.config.merge_into / PROGRAMS):
+            if row["id"] not in self._num_lines:
+                raise UserError(
+                    f"{self.config.documents} has no document {row['id']!r} of {self.config.merge_into / PROGRAMS}: "
+                    "give the documents that it was made from"
+                )
+            end = row["first_line"] + row["text"].count("\n") + 1
+            yield EdgeChunk(row, row["first_line"] == 0, end == self._num_lines[row["id"]])
+        for row in tables.iterate_rows(self.config.merge_into / tables.ASIDE):
+            yield EdgeChunk(row, is_head=False, is_tail=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from annotation import seeds
+from annotation import seeds, tables
 from annotation.card import ExampleCounts
 from annotation.set_configs import Balance, SetsConfig
 from annotation.tables import Row, RowWriter
@@ -26,7 +26,6 @@ log = logging.getLogger("prox")
 Side = Literal["train", "valid"]
 SIDES: tuple[Side, ...] = ("train", "valid")
 TASKS = ("document", "chunk")
-KEEP_DOC, DROP_DOC, KEEP_CHUNK = "keep_doc()", "drop_doc()", "keep_chunk()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def assign_sides(config: SetsConfig, pages: Iterable[Page]) -> dict[str, Side]:
     """The side of each document (or of each domain's documents).
 
     A document of the train side whose domain is on the valid side has none: it must go. By share, adding documents
-    never moves one that was there to the other side.
+    never moves an id that was there to the other side.
 
     Raises:
         UserError: nothing to split by, or fewer documents than are to be held out.
@@ -139,7 +138,7 @@ def draw_sets(
     classes: dict[str, tuple[list[Key], list[Key]]] = {f"{task}_{side}": ([], []) for task in TASKS for side in SIDES}
     for page in pages:
         if page.id in sides:
-            classes[f"document_{sides[page.id]}"][page.program == KEEP_DOC].append((page.id, 0))
+            classes[f"document_{sides[page.id]}"][page.program == tables.KEEP_DOC].append((page.id, 0))
     for chunk in chunks:
         if chunk.id in sides:
             classes[f"chunk_{sides[chunk.id]}"][chunk.is_untouched].append((chunk.id, chunk.first_line))
@@ -181,8 +180,9 @@ def _require_examples(config: SetsConfig, members: Members) -> None:
     held_out = f"--num_valid {config.num_valid}" if config.num_valid >= 0 else f"--valid_share {config.valid_share}"
     balanced = "balanced" in (config.document_balance, config.chunk_balance)
     raise UserError(
-        f"a set is empty ({counts}): annotate more documents, or change {held_out} (larger for an empty valid set, "
-        "smaller for an empty train set)" + ("; `balanced` empties a set that lacks one class" if balanced else "")
+        f"a set is empty ({counts}): annotate more documents (see what is set aside, and why), or change {held_out} "
+        "(larger for an empty valid set, smaller for an empty train set; --num_valid names a number)"
+        + ("; `balanced` empties a set that lacks one class" if balanced else "")
     )
 
 

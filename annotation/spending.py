@@ -1,14 +1,20 @@
-"""What an annotation costs: prices, a budget that is never exceeded, and the count of what was spent."""
+"""What an annotation costs: prices, a budget, and the count of what was spent.
+
+Counted are answers that came. What a provider bills for those that were lost on the way (time-outs, broken connections)
+is not seen.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from prox.engines.prompts import BYTES_PER_TOKEN, estimate_tokens
 
 if TYPE_CHECKING:
     from prox.engines import Completion
 
 TOKENS_PER_PRICE = 1_000_000
-FIRST_MARGIN = 1.5
-"""Real tokens of a prompt for each estimated one, at most, before any answer has told."""
+FRAME_TOKENS = 200
+"""Most that a chat template adds to a prompt."""
 
 
 @dataclass
@@ -30,17 +36,18 @@ class SpendingConfig:
             for name, value in (("input_price", self.input_price), ("output_price", self.output_price))
             if value is not None and value < 0
         ]
-        if self.budget is not None:
-            if self.budget <= 0:
-                found.append(f"--spending.budget is {self.budget}: it must be above 0, or unset for no limit")
-            if self.input_price is None or self.output_price is None:
-                found.append("--spending.budget needs --spending.input_price and --spending.output_price")
+        if self.budget is not None and self.budget <= 0:
+            found.append(f"--spending.budget is {self.budget}: it must be above 0, or unset for no limit")
+        if (self.input_price is None) != (self.output_price is None):
+            found.append("--spending.input_price and --spending.output_price: give both or none (0 is a price)")
+        elif self.budget is not None and self.input_price is None:
+            found.append("--spending.budget needs --spending.input_price and --spending.output_price")
         return found
 
     @property
     def has_prices(self) -> bool:
         """Whether costs are known."""
-        return self.input_price is not None or self.output_price is not None
+        return self.input_price is not None
 
     def cost(self, num_prompt_tokens: float, num_answer_tokens: float) -> float:
         """The price of so many tokens."""
@@ -56,11 +63,12 @@ class Meter:
         self.asked = self.from_cache = self.prompt_tokens = self.answer_tokens = 0
         self.spent = 0.0
         self._held: dict[str, float] = {}
-        self._margin = FIRST_MARGIN
 
     def hold(self, key: str, num_prompt_tokens: int) -> bool:
-        """Holds back the most that a request may cost; False where the budget does not allow it."""
-        cost = self.config.cost(num_prompt_tokens * self._margin, self.max_new_tokens)
+        """Holds back the most that a request may cost, whose prompt has so many tokens by estimate; False where the
+        budget does not allow it. No tokenizer in use makes more than one token of a byte.
+        """
+        cost = self.config.cost(num_prompt_tokens * BYTES_PER_TOKEN + FRAME_TOKENS, self.max_new_tokens)
         if self.config.budget is not None and self.spent + sum(self._held.values()) + cost > self.config.budget:
             return False
         self._held[key] = cost
@@ -73,7 +81,8 @@ class Meter:
     def add(self, answer: "Completion", num_prompt_tokens: int, key: str | None = None) -> None:
         """Counts an answer: of the request held for under ``key``, else one of an earlier run.
 
-        ``num_prompt_tokens`` is the estimate that stands in where the engine does not say.
+        ``num_prompt_tokens`` is the estimate that stands in where the engine does not say; answers then count at four
+        bytes a token.
         """
         if key is None:
             self.from_cache += 1
@@ -81,10 +90,10 @@ class Meter:
             self.asked += 1
             self.release(key)
         prompt_tokens = answer.num_prompt_tokens or num_prompt_tokens
-        self._margin = max(self._margin, prompt_tokens / max(num_prompt_tokens, 1))
+        answer_tokens = answer.num_tokens or estimate_tokens([{"content": answer.text}])
         self.prompt_tokens += prompt_tokens
-        self.answer_tokens += answer.num_tokens
-        self.spent += self.config.cost(prompt_tokens, answer.num_tokens)
+        self.answer_tokens += answer_tokens
+        self.spent += self.config.cost(prompt_tokens, answer_tokens)
 
     def note(self) -> str:
         """For progress lines: tokens, and money where prices are known."""

@@ -28,13 +28,14 @@ class _Scores:
             sources.add(row)
         self.aside = Counter(card.kind_of(row["reason"]) for row in tables.iterate_rows(config.scores / tables.ASIDE))
 
-    def facts(self, copies: int) -> dict[str, Any]:
+    def facts(self, copies: int, missing: int) -> dict[str, Any]:
         """The card's part about documents."""
         kept = sum(decision == "keep" for decision in self.decisions.values())
         return {
             "scored": len(self.decisions),
             "kept_share": card.share(kept, len(self.decisions)),
             "left_out_as_copies": copies,
+            **({"left_out_as_not_among_the_documents": missing} if missing else {}),
             **card.rejected(self.aside, len(self.decisions)),
             "by_rule": card.shares(self.counts["rule"]),
             "educational_scores": card.histogram(self.counts["edu_score"]),
@@ -46,7 +47,7 @@ def split(config: SplitConfig) -> dict[str, Any]:
     """Writes ``document_*.jsonl``, ``chunk_*.jsonl``, ``card.json`` and ``card.md``; returns counts."""
     sources = card.Sources()
     scores = _Scores(config, sources)
-    pages = _pages(config, scores.decisions)
+    pages, copies = _pages(config, scores.decisions)
     if not pages:
         raise UserError(
             f"no document of {config.scores / SCORES} is in {config.documents}: give the artefact it was made from"
@@ -55,7 +56,7 @@ def split(config: SplitConfig) -> dict[str, Any]:
     for row in tables.iterate_rows(config.programs / PROGRAMS):
         edits.add(row)
         sources.add(row)
-        chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == sets.KEEP_CHUNK))
+        chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == tables.KEEP_CHUNK))
     aside = Counter(card.kind_of(row["reason"]) for row in tables.iterate_rows(config.programs / tables.ASIDE))
     members = sets.draw_sets(config, pages, sets.assign_sides(config, pages), chunks)
     domains = {page.id: page.domain for page in pages}
@@ -66,7 +67,7 @@ def split(config: SplitConfig) -> dict[str, Any]:
         "spending": _spending(config),
         "seed": config.seed,
         "split_by": config.split_by,
-        "documents": scores.facts(len(scores.decisions) - len(pages)),
+        "documents": scores.facts(copies, len(scores.decisions) - len(pages) - copies),
         "chunks": {**edits.facts(), **card.rejected(aside, edits.programs)},
         **written,
     }
@@ -80,17 +81,21 @@ def _spending(config: SplitConfig) -> dict[str, Any]:
     return {step: artifact.read_json(path) for step, path in usage.items() if path.is_file()}
 
 
-def _pages(config: SplitConfig, decisions: dict[str, str]) -> list[sets.Page]:
-    """The scored documents, but copies of an earlier one: under another id one could land on the other side."""
-    pages, seen = [], set()
+def _pages(config: SplitConfig, decisions: dict[str, str]) -> tuple[list[sets.Page], int]:
+    """The scored documents, but copies of an earlier one (under another id one could land on the other side), and how
+    many copies there are.
+    """
+    pages, seen, copies = [], set(), 0
     for document in seeds.chosen_documents(config.documents, set(decisions)):
         mark = units.source_hash(document.text)
-        if mark not in seen:
+        if mark in seen:
+            copies += 1
+        else:
             seen.add(mark)
-            program = sets.KEEP_DOC if decisions[document.id] == "keep" else sets.DROP_DOC
+            program = tables.KEEP_DOC if decisions[document.id] == "keep" else tables.DROP_DOC
             domain = sets.domain_of(document.metadata.get(config.url_column))
             pages.append(sets.Page(document.id, program, domain))
-    return pages
+    return pages, copies
 
 
 def _document_rows(config: SplitConfig, pages: list[sets.Page]) -> Iterator[tables.Row]:

@@ -11,6 +11,9 @@ from prox.errors import UserError
 
 Row = dict[str, Any]
 
+KEEP_DOC, DROP_DOC, KEEP_CHUNK = "keep_doc()", "drop_doc()", "keep_chunk()"
+"""The programs of one call, as rows hold them."""
+
 ASIDE = "aside.jsonl"
 """What could not be annotated, each row with its ``reason``."""
 
@@ -51,14 +54,14 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Rows with the numbers of their lines, from 1 on; see ``iterate_rows``."""
     if not path.is_file():
         raise UserError(f"{path} does not exist: give the folder of the step that writes it")
-    # Not any line break that Unicode knows: a document may hold them, unescaped.
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    # Lines of bytes: a document may hold the other line breaks that Unicode knows, unescaped.
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except ValueError as error:
                 raise UserError(
                     f"{path}, line {number}: not valid JSON ({error}); run the step that writes it again"
                 ) from None

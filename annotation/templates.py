@@ -61,13 +61,14 @@ def find_prompt(name: str) -> Path | None:
 
 
 def load_prompt(name: str, marker: str = "") -> Prompt:
-    """Reads a prompt file; a missing one is a ``UserError`` that lists those there are."""
+    """Reads a prompt file, which is a Jinja2 template unless the marker is in it; a missing one is a ``UserError``."""
     path = find_prompt(name)
     if path is None:
         available = ", ".join(sorted(file.name for file in FOLDER.glob("*.txt")))
         raise UserError(f"prompt {name!r} does not exist: give a path, or one of {available}")
     content = path.read_bytes()
-    return Prompt(path.name, hashlib.sha256(content).hexdigest(), content.decode("utf-8"), marker)
+    text = content.decode("utf-8")
+    return Prompt(path.name, hashlib.sha256(content).hexdigest(), text, marker if marker in text else "")
 
 
 def prompt_problems(option: str, name: str, placeholder: str, marker: str = "") -> list[str]:
@@ -82,6 +83,8 @@ def prompt_problems(option: str, name: str, placeholder: str, marker: str = "") 
     except (OSError, UnicodeDecodeError, jinja2.TemplateSyntaxError) as error:
         return [f"--{option} {name} can't be read as a prompt: {error}"]
     if "\N{SNOWMAN}" not in filled:
-        wanted = marker or f"{{{{ {placeholder} }}}}"
+        wanted = f"{{{{ {placeholder} }}}}"
+        if placeholder == "document":
+            wanted += f" or {marker}" if marker else " (nor does --prompt_marker say what stands for it)"
         return [f"--{option} {name} never uses {wanted}: put it where the text belongs"]
     return []

@@ -35,6 +35,8 @@ class Failure:
     """A request that got no usable answer after every retry."""
 
     reason: str
+    is_refusal: bool = False
+    """The request itself was refused, as one that is too long: asking again can't help."""
 
 
 class Engine(Protocol):

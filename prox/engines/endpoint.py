@@ -10,7 +10,8 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import openai
 
@@ -33,34 +34,65 @@ CHECK_PAUSES = (1.0, 2.0)
 """Between the tries of the health check, which so takes 3 s where nothing listens, 15 s at most."""
 CHECK_SECONDS = 4.0
 SECONDS_BETWEEN_LOG_LINES = 5.0
+SECONDS_OF_SILENCE = 30.0
+"""After which a line says that requests are under way."""
+LEAST_SLOWDOWN = 1 / 16
+MAX_SLOWDOWN = 4.0
+"""Seconds between two requests that a rate limit of the server's leads to."""
+SECONDS_BETWEEN_SLOWDOWNS = 1.0
+MAX_LIMITED_SECONDS = 1800.0
+"""How long a request may wait for a server's rate limit, in all."""
+LEAST_LIMITED_SECONDS = 1.0
+"""What each such refusal counts at least."""
 
 # Faults of the account or of the address: trying again can't help, and every other request would fail the same.
 _FINAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-_RETRIED_STATUSES = frozenset((408, 409, 429))  # and 5xx
+_RETRIED_STATUSES = frozenset((408, 409))  # and 5xx; 429 waits
 _NO_LIST_STATUSES = frozenset((404, 405, 501))  # a server need not list its models
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What came of asking once: an answer, or whose fault it is that there is none."""
+
+    fault: Literal["", "refusal", "limit", "server", "answer"] = ""
+    reason: str = ""
+    pause: float = 0.0
+    answer: Any = None
+
+
 class Pace:
-    """Spaces requests evenly, so that limits a minute hold in every minute, and stops all of them for a while."""
+    """Spaces requests evenly, so that limits a minute hold, and slows all of them down where a server asks for it."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         self._seconds = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self._seconds_per_token = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
-        self._next = self._closed_until = -math.inf
+        self._slowdown = 0.0
+        self._next = self._closed_until = self._last_slowdown = -math.inf
 
     async def turn(self, num_tokens: int) -> None:
         """Waits until a request of that many tokens may go out."""
-        now = time.monotonic()
-        begin = max(self._next, now)
-        self._next = begin + max(self._seconds, self._seconds_per_token * num_tokens)
-        if begin > now:
-            await asyncio.sleep(begin - now)
-        while (rest := self._closed_until - time.monotonic()) > 0:
-            await asyncio.sleep(rest)
+        while True:
+            now = time.monotonic()
+            slot = max(self._next, now)
+            self._next = slot + max(self._seconds, self._seconds_per_token * num_tokens, self._slowdown)
+            if slot > now:
+                await asyncio.sleep(slot - now)
+            if self._closed_until <= time.monotonic():
+                return
 
-    def close(self, seconds: float) -> None:
-        """Lets no request out for so long: what a server asks of one request it asks of all."""
-        self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+    def limited(self, seconds: float) -> None:
+        """Lets no request out for so long, and fewer afterwards: what a server asks of one request it asks of all."""
+        now = time.monotonic()
+        self._closed_until = max(self._closed_until, now + seconds)
+        self._next = max(self._next, self._closed_until)
+        if now - self._last_slowdown > SECONDS_BETWEEN_SLOWDOWNS:  # requests refused together are one sign
+            self._last_slowdown = now
+            self._slowdown = min(max(2 * self._slowdown, LEAST_SLOWDOWN), MAX_SLOWDOWN)
+
+    def answered(self) -> None:
+        """An answer came: a little faster again."""
+        self._slowdown = self._slowdown * 0.97 if self._slowdown > LEAST_SLOWDOWN / 16 else 0.0
 
 
 class Endpoint:
@@ -108,17 +140,17 @@ class Endpoint:
         return openai.AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=timeout)
 
     async def _ask_each(self, ask: Ask, take: Take, give: Give, weigh: Callable[[Any], int]) -> None:
-        num_busy = 0
-        answered = asyncio.Event()
+        num_busy, last_answer = 0, time.monotonic()
+        answered, over = asyncio.Event(), asyncio.Event()
 
         async def work() -> None:
-            nonlocal num_busy
+            nonlocal num_busy, last_answer
             while True:
                 request = take()
                 if request is not None:
                     num_busy += 1
                     answer = await self._ask_one(ask, client, request, weigh(request))
-                    num_busy -= 1
+                    num_busy, last_answer = num_busy - 1, time.monotonic()
                     give(request, answer)
                     answered.set()
                 elif num_busy:
@@ -128,46 +160,71 @@ class Endpoint:
                     answered.set()
                     return
 
+        async def report_silence() -> None:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), SECONDS_OF_SILENCE)
+                    return
+                silent = time.monotonic() - last_answer
+                if num_busy and silent >= SECONDS_OF_SILENCE:
+                    log.info("server %s: %d requests under way, no answer for %.0f s", self.url, num_busy, silent)
+
         async with self._client() as client:
+            silence = asyncio.create_task(report_silence())
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(self._config.concurrency):
                         group.create_task(work())
             except BaseExceptionGroup as group_of_errors:
                 raise group_of_errors.exceptions[0] from None
+            finally:
+                over.set()
+                await silence
 
     async def _ask_one(self, ask: Ask, client: openai.AsyncOpenAI, request: Request, num_tokens: int) -> Any:
-        tries = self._config.max_retries + 1
-        for number in range(tries):
-            pause = min(FIRST_PAUSE_SECONDS * 2**number, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
-            is_servers_fault, is_for_all = True, False
+        tries, number, limited_seconds = self._config.max_retries + 1, 0, 0.0
+        while True:
             await self._pace.turn(num_tokens)
-            try:
-                return await ask(client, request)
-            except _FINAL as error:
-                raise self._refused(error) from error
-            except openai.APIStatusError as error:
-                reason = f"{error.status_code} {error.message}"
-                if error.status_code not in _RETRIED_STATUSES and error.status_code < 500:
-                    return Failure(reason)
-                asked_for = _retry_after(error.response.headers)
-                pause, is_for_all = asked_for or pause, asked_for is not None
-                is_servers_fault = error.status_code >= 500
-            except openai.APITimeoutError:
-                reason = f"no answer within {self._config.timeout:g} s"
-            except openai.APIConnectionError as error:
-                reason = f"no connection ({error.__cause__ or error})"
-            except (openai.OpenAIError, ValueError, AttributeError, LookupError, TypeError) as error:
-                reason, is_servers_fault = f"unusable answer: {type(error).__name__}: {error}", False
-            if number + 1 < tries:
-                self._say(f"{reason[:300]}; try {number + 1} of {tries}, next in {pause:.1f} s")
-                if is_for_all:
-                    self._pace.close(pause)
-                else:
-                    await asyncio.sleep(pause)
-        if is_servers_fault:
+            backoff = min(FIRST_PAUSE_SECONDS * 2**number, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
+            trial = await self._try(ask, client, request, backoff)
+            if trial.fault == "":
+                self._pace.answered()
+                return trial.answer
+            if trial.fault == "refusal":
+                return Failure(trial.reason, is_refusal=True)
+            if trial.fault == "limit" and limited_seconds < MAX_LIMITED_SECONDS:
+                # Says nothing about this request: it waits with all others, and no try is used up.
+                limited_seconds += max(trial.pause, LEAST_LIMITED_SECONDS)
+                self._say(f"{trial.reason[:300]}; all wait {trial.pause:.1f} s")
+                self._pace.limited(trial.pause)
+                continue
+            number += 1
+            if number >= tries or trial.fault == "limit":
+                break
+            self._say(f"{trial.reason[:300]}; try {number} of {tries}, next in {trial.pause:.1f} s")
+            await asyncio.sleep(trial.pause)
+        if trial.fault == "server":
             await self._check()  # where the server is gone there is no use in trying the others
-        return Failure(f"{reason} ({tries} tries)")
+        return Failure(f"{trial.reason} ({number} tries)")
+
+    async def _try(self, ask: Ask, client: openai.AsyncOpenAI, request: Request, backoff: float) -> "_Trial":
+        try:
+            return _Trial(answer=await ask(client, request))
+        except _FINAL as error:
+            raise self._refused(error) from error
+        except openai.APIStatusError as error:
+            reason, pause = f"{error.status_code} {error.message}", _retry_after(error.response.headers) or backoff
+            if error.status_code == 429:
+                return _Trial("limit", reason, pause)
+            if error.status_code in _RETRIED_STATUSES or error.status_code >= 500:
+                return _Trial("server" if error.status_code >= 500 else "answer", reason, pause)
+            return _Trial("refusal", reason)
+        except openai.APITimeoutError:
+            return _Trial("server", f"no answer within {self._config.timeout:g} s", backoff)
+        except openai.APIConnectionError as error:
+            return _Trial("server", f"no connection ({error.__cause__ or error})", backoff)
+        except (openai.OpenAIError, ValueError, AttributeError, LookupError, TypeError) as error:
+            return _Trial("answer", f"unusable answer: {type(error).__name__}: {error}", backoff)
 
     def _say(self, what: str) -> None:
         """Logs one line for all the requests that fail at about the same time."""
@@ -176,9 +233,16 @@ class Endpoint:
             log.warning("server %s: %s", self.url, what)
 
     def _refused(self, error: openai.APIStatusError) -> UserError:
+        if isinstance(error, openai.NotFoundError):
+            return UserError(
+                f"{self.url} has no model {self._model!r}, or nothing at this address ({error}): check the model's "
+                "name there, and that engine.base_url ends as the server wants it, mostly in /v1"
+            )
+        name = self._config.api_key_env
+        key = f"the key in ${name}" if os.environ.get(name) else f"a request without a key (${name} is not set)"
         return UserError(
-            f"{self.url} refuses model {self._model!r} ({error}): check the address, the model's name there "
-            f"(engine.served_name), and the key in ${self._config.api_key_env}"
+            f"{self.url} refuses {key} for model {self._model!r} ({error}): set it, or name another variable with "
+            "engine.api_key_env"
         )
 
     async def _check(self) -> dict[str, dict[str, Any]]:

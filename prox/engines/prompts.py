@@ -60,7 +60,8 @@ def chat_in_process(
         for messages in conversations
     ]
     answers: list[Completion | Failure] = [
-        Failure(f"the conversation has {len(prompt)} tokens; the context leaves it {longest}") for prompt in prompts
+        Failure(f"the conversation has {len(prompt)} tokens; the context leaves it {longest}", is_refusal=True)
+        for prompt in prompts
     ]
     fitting = [index for index, prompt in enumerate(prompts) if len(prompt) <= longest]
     for index, answer in zip(fitting, generate([prompts[index] for index in fitting]), strict=True):

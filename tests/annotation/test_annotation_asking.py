@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from annotation import asking as asking_module
 from annotation.annotators import Give, ModelInProcess, Request, Take
 from annotation.answer_cache import AnswerCache
-from annotation.asking import Asking, Outcome, Unreadable
+from annotation.asking import Asking, Limits, Outcome, Unreadable
 from annotation.configs import AnnotatorConfig
 from annotation.spending import Meter, SpendingConfig
 from annotation.tables import Row
@@ -76,12 +76,13 @@ def run(
     annotator: Any,
     items: Sequence[Sequence[str]],
     cache: AnswerCache | None = None,
-    max_failed_share: float = 1.0,
     num_retries: int = 1,
+    meter: Meter | None = None,
+    **limits: float,
 ) -> list[Row]:
     rows: list[Row] = []
-    meter = Meter(SpendingConfig(), 10)
-    asking = Asking(Doubling(), annotator, REMINDER, num_retries, cache, meter, max_failed_share)
+    meter = meter or Meter(SpendingConfig(), 10)
+    asking = Asking(Doubling(), annotator, REMINDER, num_retries, cache, meter, Limits(**limits))
     with Progress("test", len(items), "items") as progress:
         asking.run(items, rows.append, progress)
         assert progress.count == len(items)
@@ -185,10 +186,10 @@ def test_the_cache_gives_back_what_it_was_given(answers: list[str], tmp_path_fac
             key = asked.key("m", None)
             kept[key] = Completion(answer, number, "length" if number % 2 else "stop", number + 1)
             cache.put(key, asked, Scripted({}), kept[key])
-            assert cache.get(key) == kept[key]
+            assert cache.get(key) == (kept[key], 0)
     reopened = AnswerCache(folder)
     assert len(reopened) == len(kept)
-    assert {key: reopened.get(key) for key in kept} == kept
+    assert {key: reopened.get(key) for key in kept} == {key: (answer, 0) for key, answer in kept.items()}
     assert reopened.get("0" * 64) is None
 
 
@@ -219,7 +220,7 @@ def test_processes_share_a_cache(tmp_path: Path) -> None:
         process.join()
     cache = AnswerCache(tmp_path)
     assert len(cache) == 150
-    assert all(cache.get(request(str(n)).key("m", None)) == Completion(str(n), 1, "stop") for n in range(150))
+    assert all(cache.get(request(str(n)).key("m", None)) == (Completion(str(n), 1, "stop"), 0) for n in range(150))
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -236,17 +237,100 @@ def test_a_cut_line_is_no_answer_and_a_foreign_one_is_named(tmp_path: Path) -> N
 
 
 def test_the_meter_holds_back_what_requests_may_cost() -> None:
-    meter = Meter(SpendingConfig(input_price=1e6, output_price=1e6, budget=100.0), max_new_tokens=10)
-    assert meter.hold("a", 20)  # 1.5 * 20 + 10
-    assert meter.hold("b", 20)
-    assert not meter.hold("c", 20)
-    meter.add(Completion("x", 5, "stop", num_prompt_tokens=40), 20, "a")  # twice the estimate
-    assert meter.spent == 45
-    assert not meter.hold("c", 20)  # 45 + 40 + (2 * 20 + 10)
+    meter = Meter(SpendingConfig(input_price=1e6, output_price=1e6, budget=1000.0), max_new_tokens=100)
+    assert meter.hold("a", 25)  # 4 * 25 + 200 + 100
+    assert meter.hold("b", 25)
+    assert not meter.hold("c", 25)
+    meter.add(Completion("x", 5, "stop", num_prompt_tokens=295), 25, "a")
+    assert meter.spent == 300
+    assert not meter.hold("c", 1)
+    assert meter.hold("c", 0)  # 300 + 400 + 300
     meter.release("b")
-    assert meter.hold("c", 20)
-    meter.add(Completion("x", 1, "stop", num_prompt_tokens=9), 20)
-    assert meter.facts() == {"answers": 2, "prompt_tokens": 49, "answer_tokens": 6, "cost": 55.0}
+    assert meter.hold("d", 25)
+    meter.add(Completion("x" * 40, 0, "stop"), 20)  # an engine that does not say: four bytes a token
+    assert meter.facts() == {"answers": 2, "prompt_tokens": 315, "answer_tokens": 15, "cost": 330.0}
+    assert meter.note() == "330 tokens, 330.00 spent"
+    assert Meter(SpendingConfig(), 10).note() == "0 tokens"
+
+
+def test_twins_are_counted_once_whenever_they_come(tmp_path: Path) -> None:
+    """While the first is under way, after it, and from an earlier run: what it costs does not depend on when."""
+    facts = []
+    for width in (1, 8, 8):
+        meter = Meter(SpendingConfig(), 10)
+        with AnswerCache(tmp_path / ("a" if width == 1 else "b")) as cache:
+            run(Scripted({"a": ["1"], "b": ["x", "2"]}, width=width), [["a"], ["b"]] * 6, cache, meter=meter)
+        facts.append(meter.facts())
+    assert facts[0] == facts[1] == facts[2]
+    assert facts[0]["answers"] == 3
+
+
+def test_every_retry_is_asked_and_sees_what_was_said(tmp_path: Path) -> None:
+    """Also where the model says the same again."""
+    annotator = Scripted({"a": ["x"]})
+    with AnswerCache(tmp_path) as cache:
+        (row,) = run(annotator, [["a"]], cache, num_retries=3)
+    assert row["reason"] == "no_number: x"
+    assert [len(asked.messages) for asked in annotator.asked] == [1, 3, 5, 7]
+
+
+def test_half_a_surrogate_pair_does_no_harm(tmp_path: Path) -> None:
+    with AnswerCache(tmp_path) as cache:
+        (row,) = run(Scripted({"a": ["\ud83d!"]}), [["a"]], cache, num_retries=0)
+    assert row["reason"] == "no_number: ?!"
+
+
+def test_failures_in_a_row_are_what_counts() -> None:
+    """A tenth of failures all over a corpus is no outage."""
+    answers: dict[str, list[str | None]] = {f"t{n}": ["1" if n % 10 else None] for n in range(900)}
+    assert len(run(Scripted(answers, width=1), [[text] for text in answers])) == 900
+
+
+def test_an_annotator_that_can_not_be_used_is_stopped(tmp_path: Path) -> None:
+    answers: dict[str, list[str | None]] = {f"t{n}": ["x"] for n in range(200)}
+    items, annotator = [[text] for text in answers], Scripted(answers, width=1)
+    with (
+        AnswerCache(tmp_path / "a") as cache,
+        pytest.raises(UserError, match="the first 50 items were set aside") as told,
+    ):
+        run(annotator, items, cache, max_aside_share=0.5)
+    assert len(annotator.asked) == 100
+    assert "--ask_again" in str(told.value)
+    assert len(run(Scripted(answers), items, max_aside_share=1.0)) == 200
+    answers["t0"] = ["1"]
+    with pytest.raises(UserError, match="199 of 200 items were set aside"):
+        run(Scripted(answers, width=1), items, max_aside_share=0.5)
+
+
+def test_answers_of_no_use_are_asked_again_on_request(tmp_path: Path) -> None:
+    """Only chains that ended so; and a rerun of the same round asks nothing."""
+    items = [["good"], ["second try"], ["bad"]]
+    answers: dict[str, list[str | None]] = {"good": ["1"], "second try": ["x", "2"], "bad": ["x", "y"]}
+    with AnswerCache(tmp_path) as cache:
+        assert "reason" in run(Scripted(answers), items, cache)[2]
+    mended = Scripted({"bad": ["z", "3"]})
+    with AnswerCache(tmp_path) as cache:
+        assert [row["values"] for row in run(mended, items, cache, round=1)] == [[2], [4], [6]]
+    assert [asked.text for asked in mended.asked] == ["bad", "bad"]
+    with AnswerCache(tmp_path) as cache:
+        assert [row["values"] for row in run(Scripted({}), items, cache, round=1)] == [[2], [4], [6]]
+
+
+def test_what_the_cache_knows_is_left_out_of_the_rate(tmp_path: Path) -> None:
+    counted: list[bool] = []
+
+    class Watched(Progress):
+        def advance(self, amount: int = 1, note: str = "", counts: bool = True) -> None:
+            counted.append(counts)
+            super().advance(amount, note, counts)
+
+    with AnswerCache(tmp_path) as cache:
+        run(Scripted({"a": ["1"]}), [["a"]], cache)
+        asking = Asking(Doubling(), Scripted({"b": ["1"]}), REMINDER, 1, cache, Meter(SpendingConfig(), 10), Limits())
+        progress = Watched("test", 2, "items")
+        asking.run([["a"], ["b"]], lambda row: None, progress)
+    assert counted == [False, True]
+    assert (progress.count, progress.initial) == (2, 1)
 
 
 def test_an_engine_in_process_is_asked_in_batches_and_loaded_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_a_plan_of_scores_is_what_is_then_asked(
     assert number(planned["cost, estimated"]) == pytest.approx(likely, abs=0.01)
     # Of all thirty the twenty are answered.
     again = plan(capsys, *score, "--num_documents", 30, "--output", tmp_path / "more")
-    assert again["answered already"] == "67% of 60 requests looked at"
+    assert again["answered already"] == "67% of a sample of 60 requests"
 
 
 def test_more_documents_than_there_are_are_extrapolated(
@@ -62,14 +62,15 @@ def test_more_documents_than_there_are_are_extrapolated(
     common = ["--documents", make_documents(TEXTS), "--output", tmp_path / "out", "--engine.base_url", NOWHERE, *PRICES]
     planned = plan(capsys, "score", "--config", configs / "score.yaml", *common)
     assert planned["documents"] == "30 of 30"
-    wanted = "for the 51,000 documents asked for, "
+    wanted = "if there were 51,000 documents, "
     assert planned[f"{wanted}requests"] == "102,000"
     tokens = [number(planned[f"{part}prompt tokens, estimated"]) for part in ("", wanted)]
     assert tokens[1] == pytest.approx(tokens[0] * 51_000 / 30, rel=0.001)
     planned = plan(capsys, "program", "--config", configs / "program.yaml", *common)
     assert planned["documents kept"] == "8 (28% of 30 assumed: not scored yet)"
     assert planned["requests"] == "24"
-    assert planned["for the 57,000 chunks asked for, requests"] == "171,000"
+    assert planned["if all documents were kept, requests"] == "90"
+    assert planned["if there were 57,000 chunks, requests"] == "171,000"
 
 
 def test_a_plan_of_programs_looks_at_kept_documents(
@@ -107,7 +108,8 @@ def test_a_plan_of_a_second_annotator_counts_edges_only(
     artifact.commit(first, "0", {}, {})
     options = ["--documents", documents, "--output", tmp_path / "out", "--merge_into", first]
     planned = plan(capsys, "program", *options, "--engine.base_url", NOWHERE)
-    assert (planned["chunks"], planned["requests"]) == ("5", "9")  # three edges, three prompts each
+    assert (planned["chunks"], planned["requests"]) == ("5", "9")
+    assert planned["at a document's beginning or end"] == "3"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,11 @@ def test_a_plan_of_a_second_annotator_counts_edges_only(
         (["--engine.requests_per_minute", "0"], "engine.requests_per_minute is 0"),
         (["--max_document_tokens", "0"], "--max_document_tokens is 0"),
         (["--prompts.edu_closing", ""], "--prompts.edu_closing is empty"),
-        (["--prompt_marker", "<NOWHERE>"], "never uses <NOWHERE>"),
+        (["--spending.input_price", "1"], "give both or none"),
+        (["--engine.served_name", "m"], "--annotator.model"),
+        (["--max_aside_share", "2"], "--max_aside_share is 2"),
+        (["--ask_again", "-1"], "--ask_again is -1"),
+        (["--annotator.tokenizer", "./no/such"], "annotator.tokenizer ./no/such does not exist"),
         (["--engine.kind", "vllm", "--annotator.model", "./no/such"], "annotator.model ./no/such does not exist"),
     ],
 )
