@@ -6,6 +6,7 @@ LLaMA-Factory then adds nothing of its own, and the training tokens are the infe
 
 import hashlib
 import json
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,12 @@ from prox.progress import track
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+log = logging.getLogger("prox")
+
+MAX_QUIET_SHARE = 0.1
+"""Of training examples left out, above which it is a warning."""
 
 
 def export_examples(config: ExportConfig) -> dict[str, Any]:
@@ -57,12 +64,27 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     }
     artifact.write_json(config.output / REPORT, report)
     train = splits["train"]
+    warn_of_dropped(train)
     return {
         "training_examples": train["num_examples"],
         "training_tokens": train["num_tokens"],
         "dropped": sum(train["dropped"].values()),
         "prompts_cut": train["num_prompts_cut"],
     }
+
+
+def warn_of_dropped(train: dict[str, Any]) -> None:
+    """Says so where a large part of the training examples could not be used, and what would help."""
+    dropped = sum(train["dropped"].values())
+    if dropped > MAX_QUIET_SHARE * (dropped + train["num_examples"]):
+        reasons = ", ".join(f"{reason} {count}" for reason, count in train["dropped"].items())
+        log.warning(
+            "adaptation export: %d of %d training examples are left out (%s): cut chunks smaller (--window of "
+            "`annotation program` or `pairs`, with --tokenizer the base's), or raise --max_new_tokens for long answers",
+            dropped,
+            dropped + train["num_examples"],
+            reasons,
+        )
 
 
 def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:

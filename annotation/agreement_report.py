@@ -63,6 +63,8 @@ def _decisions(found: dict[str, Any]) -> list[str]:
         ],
     )
     lines += ["", f"Kept: {kept['first']:.1%} by the first, {kept['second']:.1%} by the second.", ""]
+    if any(share in (0, 1) for share in kept.values()):
+        lines += ["**One of them decides the same of every document: this says little about how far they agree.**", ""]
     lines += _table(["", ""], [*_main_rows(found, "F1 of keep"), ["documents", _number(found["documents"])]])
     scored = {name: row for name, row in found["scores"].items() if row}
     if scored:

@@ -6,6 +6,7 @@ its own, so that several may share a folder, on a network file system too; what 
 
 import json
 import os
+import re
 import secrets
 import socket
 import time
@@ -16,8 +17,7 @@ from annotation.annotators import Annotator, Request
 from prox.engines import Completion
 from prox.errors import UserError
 
-_KEY_BEGIN = len('{"key": "')
-_KEY_END = _KEY_BEGIN + 64
+_BEGIN = re.compile(rb'\{"key": "([0-9a-f]{64})", "round": (\d+), ')
 SECONDS_BETWEEN_SYNCS = 5.0
 """What a machine that fails may lose; a process that is killed loses nothing."""
 
@@ -31,7 +31,7 @@ class AnswerCache:
     def __init__(self, folder: Path) -> None:
         """Reads the keys of all files there; the last line of a file is left out where a kill cut it."""
         self.folder = folder
-        self._places: dict[str, tuple[Path, int]] = {}
+        self._places: dict[str, tuple[int, Path, int]] = {}
         self._file: TextIO | None = None
         self._last_sync = time.monotonic()
         for path in sorted(folder.glob("answers-*.jsonl")) if folder.is_dir() else []:
@@ -56,7 +56,7 @@ class AnswerCache:
         """(the answer kept under a key, the round in which it was asked for); of several the latest."""
         if key not in self._places:
             return None
-        path, offset = self._places[key]
+        round_, path, offset = self._places[key]
         if self._file is not None and path == Path(self._file.name):
             self._file.flush()
         with path.open("rb") as file:
@@ -65,7 +65,7 @@ class AnswerCache:
         try:
             row = json.loads(line)
             answer = Completion(row["answer"], row["answer_tokens"], row["finish_reason"], row["prompt_tokens"])
-            return answer, row["round"]
+            return answer, round_
         except (ValueError, KeyError) as error:
             raise UserError(f"{path}, byte {offset}: no answer of ours ({error}); move the file away") from None
 
@@ -76,19 +76,19 @@ class AnswerCache:
         file = self._open()
         row: dict[str, Any] = {
             "key": key,
+            "round": round_,
             "task": request.task,
             "model": annotator.model,
             "prompt": request.prompt.mark,
             "sampling": annotator.sampling,
             "tries": tries,
-            "round": round_,
             "answer": answer.text,
             "finish_reason": answer.finish_reason,
             "prompt_tokens": answer.num_prompt_tokens,
             "answer_tokens": answer.num_tokens,
             "answered": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        self._places[key] = (Path(file.name), file.tell())
+        self._places[key] = (round_, Path(file.name), file.tell())
         file.write(json.dumps(row) + "\n")
         file.flush()
         if time.monotonic() - self._last_sync > SECONDS_BETWEEN_SYNCS:
@@ -114,5 +114,10 @@ class AnswerCache:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._places[line[_KEY_BEGIN:_KEY_END].decode("ascii", "replace")] = (path, offset)
+                found = _BEGIN.match(line)
+                if found is None:
+                    raise UserError(f"{path}, byte {offset}: no answer of ours; move the file away")
+                key, round_ = found[1].decode(), int(found[2])
+                if key not in self._places or self._places[key][0] <= round_:
+                    self._places[key] = (round_, path, offset)
                 offset += len(line)

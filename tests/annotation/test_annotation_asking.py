@@ -231,9 +231,13 @@ def test_a_cut_line_is_no_answer_and_a_foreign_one_is_named(tmp_path: Path) -> N
     path.write_bytes(content[:-20])
     assert len(AnswerCache(tmp_path)) == 49
     key = request("3").key("m", None)
-    path.write_bytes(content.replace(f'"{key}", "task"'.encode(), f'"{key}", task'.encode()))
+    begin = f'"{key}", "round": 0, '.encode()
+    path.write_bytes(content.replace(begin + b'"task"', begin + b"task"))
     with pytest.raises(UserError, match=path.name):
         AnswerCache(tmp_path).get(key)
+    path.write_bytes(content + b'{"another": "file"}\n')
+    with pytest.raises(UserError, match=path.name):
+        AnswerCache(tmp_path)
 
 
 def test_the_meter_holds_back_what_requests_may_cost() -> None:
