@@ -22,6 +22,7 @@ SAMPLE = 200
 """Documents looked at."""
 ANSWER_TOKENS = 150
 """Assumed of an answer: a justification of up to 100 words and the closing line, or a remark and a program."""
+TRIES, BUDGET = "tries of an answer that can't be read", "the budget"
 KEPT_SHARE = 0.28
 """Assumed of documents that are not scored yet: A.1 gives 23 to 28 %."""
 
@@ -64,7 +65,7 @@ def plan_scores(config: ScoreConfig) -> dict[str, Any]:
     facts |= _costs(config, sample, *sample.scaled(min(wanted, available), sample.documents))
     if wanted > available:
         more = _costs(config, sample, *sample.scaled(wanted, sample.documents))
-        facts |= {f"if there were {wanted:,} documents, {name}": value for name, value in more.items()}
+        facts |= _in_brief(f"if there were {wanted:,} documents", more)
     return facts
 
 
@@ -97,12 +98,12 @@ def plan_programs(config: ProgramConfig) -> dict[str, Any]:
     facts |= _costs(config, sample, *sample.scaled(min(wanted, estimated), num_chunks))
     if wanted > estimated:
         more = _costs(config, sample, *sample.scaled(wanted, num_chunks))
-        facts |= {f"if there were {wanted:,} chunks, {name}": value for name, value in more.items()}
+        facts |= _in_brief(f"if there were {wanted:,} chunks", more)
     if kept is None:
         per_document = num_chunks / sample.documents
         limit = round(per_document * available) if config.num_chunks == -1 else config.num_chunks
         most = _costs(config, sample, *sample.scaled(min(limit, round(per_document * available)), num_chunks))
-        facts |= {f"if all documents were kept, {name}": value for name, value in most.items()}
+        facts |= _in_brief("if all documents were kept", most)
     return facts
 
 
@@ -157,10 +158,10 @@ def _costs(config: AnnotateConfig, sample: Sample, requests: int, prompt_tokens:
         budget = config.spending.budget
         tries = config.annotator.num_retries + 1
         facts["cost, estimated"] = f"{costs[0]:,.2f} (at most {costs[1]:,.2f} where every first answer can be read)"
-        facts["tries of an answer that can't be read"] = f"{tries}, each longer by the last answer"
+        facts[TRIES] = f"{tries}, each longer by the last answer"
         if budget is not None:
             share = min(budget / costs[0], 1.0) if costs[0] else 1.0
-            facts["the budget"] = f"{budget:,.2f}" + (f" covers about {share:.0%}" if share < 1 else "")
+            facts[BUDGET] = f"{budget:,.2f}" + (f" covers about {share:.0%}" if share < 1 else "")
     minutes = _minutes(config, requests, prompt_tokens + most)
     if minutes:
         facts["hours at the limits a minute, at least"] = f"{minutes / 60:,.1f}"
@@ -169,6 +170,10 @@ def _costs(config: AnnotateConfig, sample: Sample, requests: int, prompt_tokens:
             f"{sample.answered / sample.requests:.0%} of a sample of {sample.requests:,} requests"
         )
     return facts
+
+
+def _in_brief(case: str, facts: dict[str, Any]) -> dict[str, Any]:
+    return {f"{case}, {name}": value for name, value in facts.items() if name not in (TRIES, BUDGET)}
 
 
 def _minutes(config: AnnotateConfig, requests: int, tokens: int) -> float:

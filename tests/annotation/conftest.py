@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from annotation.__main__ import VERBS
 from prox import units
+from prox.command import main
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,24 @@ def corpus() -> dict[str, str]:
         links = "".join(f"- [item {n}](https://l.example/{number}/{n})\n" for n in range(12))
         texts[f"page-{number:02d}"] = page if number % 3 else f"# Links {number}\n{links}"
     return texts
+
+
+SCORED = "It is fine.\n{}: {}"
+PROGRAM = "A remark.\n```python\nkeep_chunk()\n```"
+
+
+def closing_of(messages: list[dict[str, str]]) -> str:
+    return re.findall(r'closing line "(.*?):', messages[0]["content"])[-1]
+
+
+def arguments(verb: str, documents: Path, output: Path, base_url: str, *extra: str) -> list[str]:
+    fixed = ["--annotator.kind", "model", "--annotator.model", "m", "--engine.base_url", base_url]
+    return [verb, "--documents", str(documents), "--output", str(output), *fixed, *extra]
+
+
+def run(verb: str, *rest: object) -> int:
+    return main("annotation", VERBS, arguments(verb, *rest))  # type: ignore[arg-type]
+
+
+def usage_of(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "usage.json").read_text())

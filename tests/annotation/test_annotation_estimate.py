@@ -49,6 +49,9 @@ def test_a_plan_of_scores_is_what_is_then_asked(
     assert number(planned["prompt tokens, estimated"]) == pytest.approx(asked, rel=0.02)
     likely = (number(planned["prompt tokens, estimated"]) * 0.5 + 6000 * 2) / 1e6
     assert number(planned["cost, estimated"]) == pytest.approx(likely, abs=0.01)
+    by_tokens = plan(capsys, *score, "--output", tmp_path / "t", "--engine.tokens_per_minute", 1000)
+    hours = (number(planned["prompt tokens, estimated"]) + 8000) / 1000 / 60
+    assert number(by_tokens["hours at the limits a minute, at least"]) == pytest.approx(hours, abs=0.06)
     # Of all thirty the twenty are answered.
     again = plan(capsys, *score, "--num_documents", 30, "--output", tmp_path / "more")
     assert again["answered already"] == "67% of a sample of 60 requests"

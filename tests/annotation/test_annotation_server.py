@@ -12,26 +12,18 @@ from pathlib import Path
 import pytest
 
 from annotation import tables
-from annotation.__main__ import VERBS
 from prox import artifact
-from prox.command import main
-from tests.annotation.conftest import Answer, ChatServer, Misbehaviour, prompt_tokens
-
-SCORED = "It is fine.\n{}: {}"
-PROGRAM = "A remark.\n```python\nkeep_chunk()\n```"
-
-
-def closing_of(messages: list[dict[str, str]]) -> str:
-    return re.findall(r'closing line "(.*?):', messages[0]["content"])[-1]
-
-
-def arguments(verb: str, documents: Path, output: Path, base_url: str, *extra: str) -> list[str]:
-    fixed = ["--annotator.kind", "model", "--annotator.model", "m", "--engine.base_url", base_url]
-    return [verb, "--documents", str(documents), "--output", str(output), *fixed, *extra]
-
-
-def run(verb: str, *rest: object) -> int:
-    return main("annotation", VERBS, arguments(verb, *rest))  # type: ignore[arg-type]
+from tests.annotation.conftest import (
+    SCORED,
+    Answer,
+    ChatServer,
+    Misbehaviour,
+    arguments,
+    closing_of,
+    prompt_tokens,
+    run,
+    usage_of,
+)
 
 
 def test_errors_of_the_server_are_survived(chat_server, make_documents, tmp_path) -> None:
@@ -179,10 +171,6 @@ def test_every_document_ends_annotated_or_set_aside_with_a_reason(
     assert {row["id"]: row["reason"].split(":")[0] for row in aside} == {"never programmed": "clipped"}
 
 
-def usage_of(folder: Path) -> dict[str, float]:
-    return json.loads((folder / "usage.json").read_text())
-
-
 def test_cost_and_answers_are_counted(chat_server: ChatServer, make_documents: Callable, tmp_path: Path) -> None:
     chat_server.respond = lambda messages, number: (200, {}, SCORED.format(closing_of(messages), 3))
     documents = make_documents({f"d{n}": f"Text {n}" for n in range(5)} | {"twin": "Text 0"})
@@ -294,43 +282,6 @@ def test_the_published_prompts_are_read_and_answered(
     assert all("<EXAMPLE>" not in messages[0]["content"] for messages in chat_server.requests)
 
 
-def test_a_second_annotator_adds_head_and_tail(
-    chat_server: ChatServer, make_documents: Callable, tmp_path: Path, repository: Path
-) -> None:
-    lines = ["Menu", "Title", "Text one.", "Advert", "Text two.", "Imprint"]
-    documents = make_documents({"long": "\n".join(line for line in lines for _ in range(2)), "short": "\n".join(lines)})
-    scores, first, second = tmp_path / "scores", tmp_path / "first", tmp_path / "second"
-    scores.mkdir()
-    tables.write_rows(scores / "scores.jsonl", [{"id": name, "decision": "keep"} for name in ("long", "short")])
-    artifact.commit(scores, "0", {}, {})
-    window = ["--window", "7"]  # words: a chunk holds the pages' lines in several
-    chat_server.respond = lambda messages, number: (200, {}, "```python\nkeep_chunk()\n```")
-    assert run("program", documents, first, chat_server.base_url, "--scores", str(scores), *window) == 0
-    rows = tables.read_rows(first / "programs.jsonl")
-
-    def greedy(messages: list[dict[str, str]], number: int) -> Answer:
-        numbers = re.findall(r"^\[(\d+)\](?:Menu|Advert|Imprint)", messages[0]["content"].split("Text:\n")[-1], re.M)
-        return 200, {}, "\n".join(f"remove_lines({int(n)}, {int(n)})" for n in numbers) or "keep_chunk()"
-
-    chat_server.respond = greedy
-    asked_before = len(chat_server.requests)
-    command = ["--merge_into", str(first), "--annotator.model", "m2", "--max_removed_share", "1", "--edge_gap", "0"]
-    shipped = repository / "configs/annotation/program_second.yaml"
-    assert run("program", documents, second, chat_server.base_url, "--config", str(shipped), *command) == 0
-    merged = tables.read_rows(second / "programs.jsonl")
-    assert [(row["id"], row["first_line"]) for row in merged] == [(row["id"], row["first_line"]) for row in rows]
-    by_page: dict[str, str] = {}
-    for row in merged:
-        by_page[row["id"]] = by_page.get(row["id"], "") + row["program"].replace("keep_chunk()", "")
-    assert by_page == {
-        "long": "remove_lines(line_start=0, line_end=1)remove_lines(line_start=10, line_end=11)",
-        "short": "remove_lines(line_start=0, line_end=0)remove_lines(line_start=5, line_end=5)",
-    }
-    edges = [row for row in merged if "second" in row]
-    assert len(chat_server.requests) - asked_before == len(edges) < len(merged)
-    assert all(row["model"] == "m" and row["second"]["model"] == "m2" for row in edges)
-
-
 @pytest.fixture
 def ten_documents(make_documents: Callable[[dict[str, str]], Path]) -> Path:
     return make_documents({f"d{n}": f"Text number <{n}>" for n in range(10)})
@@ -374,4 +325,5 @@ def test_a_killed_run_repeats_no_answered_request(
     assert len(asked) <= 20 + 2
     for name in ("scores.jsonl", "aside.jsonl"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
+    assert usage_of(tmp_path / "out") == usage_of(tmp_path / "calm")
     assert not list((tmp_path / "out").glob(".*.tmp"))

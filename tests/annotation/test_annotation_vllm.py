@@ -36,6 +36,7 @@ def nothing_is_lost(folder: Path, table: str, ids: list[str]) -> None:
 
 def annotate(documents: Path, folder: Path, prompts: Path, annotator: list[str]) -> None:
     options = ["--documents", str(documents), "--annotator.max_new_tokens", "20", "--annotator.num_retries", "1"]
+    options += ["--max_aside_share", "1"]
     options += annotator
     scores, programs = folder / "score", folder / "program"
     asked = [*options, "--prompts.edu", str(prompts / "edu.txt"), "--prompts.format", str(prompts / "format.txt")]

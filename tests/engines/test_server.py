@@ -459,3 +459,18 @@ def test_an_error_in_between_ends_the_conversations(scripted_server: ScriptedSer
     with pytest.raises(UserError, match="enough"):
         engine.chat_each(take, give, max_new_tokens=4)
     assert len(given) == 1
+
+
+def test_conversations_count_with_their_longest_answers(scripted_server: ScriptedServer, pauses: list[float]) -> None:
+    engine = connect(scripted_server, concurrency=1, tokens_per_minute=600)
+    conversation = [{"role": "user", "content": "x" * 80}]  # 20 tokens by estimate
+    numbers = iter(range(3))
+
+    def take() -> tuple[int, list[dict[str, str]]] | None:
+        number = next(numbers, None)
+        return None if number is None else (number, conversation)
+
+    engine.chat_each(take, lambda number, answer: None, max_new_tokens=40)
+    assert 2 * 6 - 1.5 < sum(pauses) <= 2 * 6
+    engine.chat([conversation] * 3, max_new_tokens=40)
+    assert 5 * 6 - 3 < sum(pauses) <= 5 * 6
