@@ -72,6 +72,8 @@ class Sources:
         for part in (row, row.get("second")):
             if part:
                 self._annotators.add(tables.annotator_of(part))
+                if part.get("model") is None:
+                    continue  # rules read no prompt
                 self._prompts |= {prompt["file"]: prompt["sha256"] for prompt in part.get("prompts", {}).values()}
 
     def annotator(self) -> str:

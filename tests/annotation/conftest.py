@@ -101,6 +101,13 @@ class ChatServer:
         self._thread.join()
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the pauses between tries; that they are made is tested with the engines."""
+    monkeypatch.setattr("prox.engines.endpoint.FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("prox.engines.endpoint.CHECK_PAUSES", (0.1, 0.1))
+
+
 @pytest.fixture
 def chat_server() -> Iterator[ChatServer]:
     server = ChatServer()

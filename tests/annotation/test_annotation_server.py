@@ -29,7 +29,7 @@ from tests.annotation.conftest import (
 def test_errors_of_the_server_are_survived(chat_server, make_documents, tmp_path) -> None:
     chat_server.respond = lambda messages, number: {
         0: (500, {}, "broken"),
-        1: (429, {"Retry-After": "1"}, "slow down"),
+        1: (429, {"Retry-After": "0.1"}, "slow down"),
     }.get(number, (200, {}, SCORED.format(closing_of(messages), 3)))
     documents = make_documents({f"d{n}": f"Text {n}" for n in range(4)})
     assert run("score", documents, tmp_path / "out", chat_server.base_url) == 0
@@ -111,7 +111,7 @@ MISBEHAVIOURS = {
     "429": lambda text: (429, {"Retry-After": "0.2"}, "slow down"),
     "500": lambda text: (500, {}, "broken"),
     "dropped connection": lambda text: Misbehaviour(),
-    "slow": lambda text: Misbehaviour(b"{}", seconds=1.2),  # the client waits for one second
+    "slow": lambda text: Misbehaviour(b"{}", seconds=0.6),  # the client waits for less
     "half a JSON": lambda text: Misbehaviour(b'{"choices": [{"message": {"content": "Educational sc'),
     "no JSON": lambda text: Misbehaviour(b"<html>proxy</html>"),
     "no choices": lambda text: Misbehaviour(b'{"choices": []}'),
@@ -154,7 +154,7 @@ def test_every_document_ends_annotated_or_set_aside_with_a_reason(
     texts = {name: f"Menu | <{name}>\nThe words of this page." for name in MISBEHAVIOURS}
     texts |= {name: f"Menu\nThis page is {name}." for name in GIVEN_UP} | {"plain": "Menu\nA page."}
     documents = make_documents(texts)
-    options = ["--engine.timeout", "1", "--max_failed_share", "0.1", "--annotator.num_retries", "1"]
+    options = ["--engine.timeout", "0.5", "--max_failed_share", "0.1", "--annotator.num_retries", "1"]
     options += ["--engine.concurrency", "8"]
     scores, programs = tmp_path / "score", tmp_path / "program"
     assert run("score", documents, scores, chat_server.base_url, *options) == 0
