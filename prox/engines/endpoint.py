@@ -40,6 +40,8 @@ LEAST_SLOWDOWN = 1 / 16
 MAX_SLOWDOWN = 4.0
 """Seconds between two requests that a rate limit of the server's leads to."""
 SECONDS_BETWEEN_SLOWDOWNS = 1.0
+RECOVERY = 0.9
+"""What is left of a slowdown after an answer. Refusals double it: at 0.9 it settles where one in eight is refused."""
 MAX_LIMITED_SECONDS = 1800.0
 """How long a request may wait for a server's rate limit, in all."""
 LEAST_LIMITED_SECONDS = 1.0
@@ -91,8 +93,8 @@ class Pace:
             self._slowdown = min(max(2 * self._slowdown, LEAST_SLOWDOWN), MAX_SLOWDOWN)
 
     def answered(self) -> None:
-        """An answer came: a little faster again."""
-        self._slowdown = self._slowdown * 0.97 if self._slowdown > LEAST_SLOWDOWN / 16 else 0.0
+        """An answer came: a little faster again. Where fewer than one in eight is refused, all slowdown goes away."""
+        self._slowdown = self._slowdown * RECOVERY if self._slowdown > LEAST_SLOWDOWN / 16 else 0.0
 
 
 class Endpoint:

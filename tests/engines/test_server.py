@@ -150,6 +150,22 @@ def test_a_server_that_admits_a_few_a_second_answers_all_in_the_end(
     assert len(scripted_server.requests) < 6 * len(answers)
 
 
+def test_a_few_refusals_slow_nothing_down_for_long() -> None:
+    """One in sixteen, in no order, is no limit to adapt to: in the end requests go out as fast as before."""
+    pace = endpoint_module.Pace(None, None)
+    for _ in range(50):
+        pace.limited(0.0)
+        pace._last_slowdown = -1e9  # as if they were far apart
+        for _ in range(15):
+            pace.answered()
+    assert pace._slowdown < 0.03
+    for _ in range(20):
+        pace.limited(0.0)
+        pace._last_slowdown = -1e9
+        pace.answered()
+    assert pace._slowdown > 1
+
+
 def test_limits_hold_after_a_pause_too(pauses: list[float]) -> None:
     """Requests that waited for the end of a pause do not all go out at its end."""
     pace = endpoint_module.Pace(requests_per_minute=60, tokens_per_minute=None)
