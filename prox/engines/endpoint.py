@@ -36,7 +36,7 @@ CHECK_SECONDS = 4.0
 SECONDS_BETWEEN_LOG_LINES = 5.0
 SECONDS_OF_SILENCE = 30.0
 """After which a line says that requests are under way."""
-LEAST_SLOWDOWN = 1 / 16
+LEAST_SLOWDOWN = 1 / 128
 MAX_SLOWDOWN = 4.0
 """Seconds between two requests that a rate limit of the server's leads to."""
 SECONDS_BETWEEN_SLOWDOWNS = 1.0
@@ -94,7 +94,7 @@ class Pace:
 
     def answered(self) -> None:
         """An answer came: a little faster again. Where fewer than one in eight is refused, all slowdown goes away."""
-        self._slowdown = self._slowdown * RECOVERY if self._slowdown > LEAST_SLOWDOWN / 16 else 0.0
+        self._slowdown = self._slowdown * RECOVERY if self._slowdown > LEAST_SLOWDOWN / 2 else 0.0
 
 
 class Endpoint:
