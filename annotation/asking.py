@@ -99,7 +99,7 @@ class Asking(Generic[Item]):
         num_retries: int,
         cache: AnswerCache | None,
         meter: Meter,
-        limits: "Limits",
+        limits: Limits,
     ) -> None:
         self.job, self.annotator, self.reminder, self.num_retries = job, annotator, reminder, num_retries
         self.cache, self.meter, self.limits = cache, meter, limits

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from annotation.chunk_config import ChunkConfig, at_least_one
 from annotation.spending import SpendingConfig
 from annotation.templates import Prompt, load_prompt, prompt_problems
 from prox import artifact
@@ -169,8 +170,7 @@ class ScoreConfig(AnnotateConfig):
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
         found = super().problems()
-        if self.num_documents < 1 and self.num_documents != -1:
-            found.append(f"--num_documents is {self.num_documents}: give a number above 0, or -1 for all")
+        found += at_least_one(self, "num_documents")
         if self.max_document_tokens < 1:
             found.append(f"--max_document_tokens is {self.max_document_tokens}: it must be at least 1")
         for name in ("edu_closing", "format_closing"):
@@ -186,7 +186,7 @@ class ScoreConfig(AnnotateConfig):
 
 
 @dataclass
-class ProgramConfig(AnnotateConfig):
+class ProgramConfig(ChunkConfig, AnnotateConfig):
     """Config of `annotation program`."""
 
     scores: Path | None = None
@@ -198,12 +198,6 @@ class ProgramConfig(AnnotateConfig):
     edge_gap: int = 1
     """`merge_into` only: kept lines of text that may stand between the document's edge and a removed line for this one
     to count as head or tail; 1 lets a title stand above a menu."""
-    tokenizer: Path | None = None
-    """The refiner's tokenizer (local folder or hub name); unset counts white-space words instead."""
-    window: int = 1500
-    """Longest chunk with its line numbers, in tokens of `tokenizer` (or words); must equal the refiner's."""
-    max_chunks_per_document: int = -1
-    """Chunks of one document that are annotated, drawn at random, so that no giant page rules the set; -1 for all."""
     num_chunks: int = -1
     """Chunks annotated in all, drawn at random among those; -1 for all."""
     max_removed_share: float = 0.8
@@ -226,12 +220,7 @@ class ProgramConfig(AnnotateConfig):
         unknown = [task for task in self.prompts if task not in STAND_IN_TASKS]
         if self.annotator.kind == "stand_in" and unknown:
             found.append(f"--prompts.{unknown[0]}: the {self.annotator.kind} only knows {', '.join(STAND_IN_TASKS)}")
-        if self.window < 1:
-            found.append(f"--window is {self.window}: it must be at least 1")
-        for name in ("max_chunks_per_document", "num_chunks"):
-            value = getattr(self, name)
-            if value < 1 and value != -1:
-                found.append(f"--{name} is {value}: give 1 or more, or -1 for all")
+        found += self.chunk_problems() + at_least_one(self, "num_chunks")
         if not 0 < self.max_removed_share <= 1:
             found.append(f"--max_removed_share is {self.max_removed_share}: it must be above 0 and at most 1")
         if self.edge_gap < 0:
@@ -250,8 +239,8 @@ class ProgramConfig(AnnotateConfig):
 
     def inputs(self) -> list[Path]:
         """See ``CommandConfig.inputs``."""
-        local = [self.tokenizer] if self.tokenizer and self.tokenizer.exists() else []
-        return [path for path in (self.documents, self.scores, self.merge_into) if path] + local
+        sources = (self.documents, self.scores, self.merge_into)
+        return [path for path in sources if path] + self.local_tokenizer()
 
     def plan(self) -> dict[str, Any]:
         """See ``CommandConfig.plan``."""

@@ -57,7 +57,7 @@ def plan_scores(config: ScoreConfig) -> dict[str, Any]:
     wanted = available if config.num_documents == -1 else config.num_documents
     job, sample, cache = Scorer(config, _Nobody()), Sample(), AnswerCache(config.cache_folder())
     for document in _spread(config.documents, None):
-        sample.add(job.requests(document), config, cache)
+        sample.add(job.requests(job.seed(document)), config, cache)
     facts = {"annotator": config.annotator.describe(config.engine)}
     facts["documents"] = f"{min(wanted, available):,} of {available:,}"
     if not sample.documents:

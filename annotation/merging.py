@@ -1,15 +1,15 @@
 """From an annotator's answers about one chunk to one checked program."""
 
 import re
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from annotation.asking import Unreadable
+from prox.confusion import removed_lines
 from prox.engines import Completion
 from prox.executor import Guards, execute
-from prox.program import Fault, KeepChunk, Normalize, Operation, Program, RemoveLines, parse_program, remove_numbers
+from prox.program import Fault, KeepChunk, Normalize, Operation, Program, parse_program, remove_numbers
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def merge(programs: Sequence[Program], text: str, first_line: int) -> Merged:
     so it never outweighs a call. Nothing to do is ``keep_chunk()``.
     """
     lines = text.split("\n")
-    removals = [_removed_lines(program.operations, first_line, len(lines)) for program in programs]
+    removals = [_removed_lines(program, first_line, len(lines)) for program in programs]
     removed = _with_blank_lines(lines, set().union(*removals))
     kept = [line for number, line in enumerate(lines) if number not in removed]
     merged: list[Operation] = [*remove_numbers(first_line + number for number in sorted(removed))]
@@ -99,7 +99,7 @@ def head_and_tail(program: Program, text: str, first_line: int, gap: int, *, hea
     Replacements don't count.
     """
     lines = text.split("\n")
-    removed = _removed_lines(program.operations, first_line, len(lines))
+    removed = _removed_lines(program, first_line, len(lines))
     numbers = range(len(lines))
     chosen: set[int] = set()
     for inwards in ([numbers] if head else []) + ([reversed(numbers)] if tail else []):
@@ -159,14 +159,9 @@ def _replaced(lines: Sequence[str], calls: Sequence[Normalize]) -> list[str]:
     return list(lines)
 
 
-def _removed_lines(operations: Sequence[Operation], first_line: int, num_lines: int) -> set[int]:
+def _removed_lines(program: Program, first_line: int, num_lines: int) -> set[int]:
     """Removed lines of a chunk, counted from its first."""
-    ranges = [operation for operation in operations if isinstance(operation, RemoveLines)]
-    return {
-        number
-        for call in ranges
-        for number in range(max(call.line_start - first_line, 0), min(call.line_end - first_line + 1, num_lines))
-    }
+    return {number - first_line for number in removed_lines(program, first_line, num_lines)}
 
 
 def _with_blank_lines(lines: Sequence[str], removed: set[int]) -> set[int]:
@@ -186,29 +181,3 @@ def _with_blank_lines(lines: Sequence[str], removed: set[int]) -> set[int]:
 def _already_replaced(operation: Operation | Fault, text: str) -> bool:
     """True for a replacement whose source was in the chunk until an earlier call of the same program took it."""
     return isinstance(operation, Normalize) and operation.source_str in text
-
-
-def restrict(removals: Sequence[RemoveLines], replacements: Sequence[Normalize], text: str, first_line: int) -> Program:
-    """What a document's calls do in one of its chunks, as a program of the chunk's own.
-
-    ``removals`` are ascending and apart. Replacements that change no kept line of the chunk are left out. Where nothing
-    but white space would be left all lines are removed, as the executor would do anyway. Nothing to do is
-    ``keep_chunk()``.
-    """
-    lines = text.split("\n")
-    last_line = first_line + len(lines) - 1
-    begin = bisect_left(removals, first_line, key=lambda call: call.line_end)
-    end = bisect_right(removals, last_line, key=lambda call: call.line_start)
-    ranges = [
-        RemoveLines(max(call.line_start, first_line), min(call.line_end, last_line)) for call in removals[begin:end]
-    ]
-    removed = _removed_lines(ranges, first_line, len(lines))
-    kept = "\n".join(line for number, line in enumerate(lines) if number not in removed)
-    calls: list[Normalize] = []
-    for call in replacements:
-        if call.source_str in kept:
-            kept = kept.replace(call.source_str, call.target_str)
-            calls.append(call)
-    if (ranges or calls) and not kept.strip() and text.strip():
-        return Program((RemoveLines(first_line, last_line),))
-    return Program((*ranges, *calls) or (KeepChunk(),))

@@ -86,6 +86,15 @@ def cut(text: str, num_tokens: int, tokenizer: "PreTrainedTokenizerBase | None" 
     return text if len(head) == len(text) and len(offsets) <= num_tokens else head[: offsets[:num_tokens][-1][1]]
 
 
+@dataclass(frozen=True)
+class Seed:
+    """What is scored of a document."""
+
+    id: str
+    text: str
+    is_cut: bool
+
+
 class Scorer:
     """Turns documents into rows of ``scores.jsonl``, or rows for ``aside.jsonl`` that carry a ``reason``."""
 
@@ -97,16 +106,17 @@ class Scorer:
         self.decisions: Counter[str] = Counter()
         self._tokenizer = load_tokenizer(config.annotator.tokenizer) if config.annotator.tokenizer else None
 
-    def requests(self, document: Document) -> list[Request]:
+    def seed(self, document: Document) -> Seed:
+        """A document as the annotator sees it."""
+        text = cut(document.text, self.config.max_document_tokens, self._tokenizer)
+        return Seed(document.id, text, is_cut=text != document.text)
+
+    def requests(self, seed: Seed) -> list[Request]:
         """See ``Job.requests``: both prompts."""
-        text = self._cut(document)
         return [
-            Request(task, text, prompt, (prompt.message(text),), closing=self.closings[task])
+            Request(task, seed.text, prompt, (prompt.message(seed.text),), closing=self.closings[task])
             for task, prompt in self.prompts.items()
         ]
-
-    def _cut(self, document: Document) -> str:
-        return cut(document.text, self.config.max_document_tokens, self._tokenizer)
 
     @staticmethod
     def read(request: Request, answer: Completion) -> int:
@@ -115,15 +125,15 @@ class Scorer:
             raise Unreadable("cut_off: the answer reached the token limit")
         return read_score(answer.text, request.closing)
 
-    def row(self, document: Document, outcomes: Sequence[Outcome]) -> Row:
+    def row(self, seed: Seed, outcomes: Sequence[Outcome]) -> Row:
         """See ``Job.row``."""
         edu, format_ = outcomes
-        row: Row = {"id": document.id}
+        row: Row = {"id": seed.id}
         common = {
             "edu_answer": edu.answer,
             "format_answer": format_.answer,
             "tries": {"edu": edu.tries, "format": format_.tries},
-            "cut": self._cut(document) != document.text,
+            "cut": seed.is_cut,
             **self.attribution,
         }
         for task, outcome in (("edu", edu), ("format", format_)):
@@ -140,8 +150,8 @@ def score(config: ScoreConfig) -> dict[str, Any]:
     seeds.require_documents(config.documents)
     annotator = load_annotator(config.annotator, config.engine, config.batch_size)
     ids = seeds.draw(seeds.document_ids(config.documents), config.num_documents, config.seed, "seed documents")
-    documents = seeds.chosen_documents(config.documents, ids)
     scorer = Scorer(config, annotator)
+    documents = map(scorer.seed, seeds.chosen_documents(config.documents, ids))
     summary = annotate(config, SCORES, "documents", annotator, scorer, documents, len(ids))
     decisions = {"kept": scorer.decisions["keep"], "dropped": scorer.decisions["drop"]}
     return {"annotator": annotator.name, **decisions, **summary}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from annotation.chunk_config import ChunkConfig, at_least_one
 from prox import artifact
 from prox.command import CommandConfig
 
@@ -43,7 +44,7 @@ class SetsConfig(CommandConfig):
             found.append(f"--num_valid is {self.num_valid}: give 1 or more, or -1 to use --valid_share")
         if self.num_valid == -1 and not 0 < self.valid_share < 1:
             found.append(f"--valid_share is {self.valid_share}: it must be above 0 and below 1")
-        return found + _at_least_one(self, "max_valid_chunks", "max_train_documents", "max_train_chunks")
+        return found + at_least_one(self, "max_valid_chunks", "max_train_documents", "max_train_chunks")
 
     def held_out(self) -> str:
         """What is held out, for plans."""
@@ -81,7 +82,7 @@ class SplitConfig(SetsConfig):
 
 
 @dataclass
-class PairsConfig(SetsConfig):
+class PairsConfig(ChunkConfig, SetsConfig):
     """Config of `annotation pairs`. The metadata of `documents` hold what a person has cleaned: either the cleaned text
     (`clean_column`) or the numbers of the lines to remove (`noise_lines_column`)."""
 
@@ -105,12 +106,6 @@ class PairsConfig(SetsConfig):
     """A pair is set aside where more than this share of the words its program leaves is not in the clean text."""
     max_missing_share: float = 0.2
     """A pair is set aside where more than this share of the clean text's words is not left by its program."""
-    tokenizer: Path | None = None
-    """The refiner's tokenizer (local folder or hub name); unset counts white-space words instead."""
-    window: int = 1500
-    """Longest chunk with its line numbers, in tokens of `tokenizer` (or words); must equal the refiner's."""
-    max_chunks_per_document: int = -1
-    """Chunks of one document that become examples, drawn at random, so that no giant page rules the set; -1 for all."""
 
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
@@ -128,11 +123,7 @@ class PairsConfig(SetsConfig):
                 found.append(f"--{name} is {getattr(self, name)}: it must be between 0 and 1")
         if self.min_clean_words < 0:
             found.append(f"--min_clean_words is {self.min_clean_words}: it must be at least 0")
-        if self.window < 1:
-            found.append(f"--window is {self.window}: it must be at least 1")
-        if self.tokenizer is not None:
-            found += artifact.require_model(str(self.tokenizer), "tokenizer", "the step that makes the tokenizer")
-        return found + _at_least_one(self, "max_chunks_per_document")
+        return found + self.chunk_problems()
 
     def _column_problems(self) -> list[str]:
         if bool(self.clean_column) == bool(self.noise_lines_column):
@@ -147,8 +138,8 @@ class PairsConfig(SetsConfig):
 
     def inputs(self) -> list[Path]:
         """See ``CommandConfig.inputs``."""
-        local = [self.tokenizer] if self.tokenizer and self.tokenizer.exists() else []
-        return [path for path in (self.documents, self.valid_documents, self.drop_documents) if path] + local
+        sources = (self.documents, self.valid_documents, self.drop_documents)
+        return [path for path in sources if path] + self.local_tokenizer()
 
     def plan(self) -> dict[str, Any]:
         """See ``CommandConfig.plan``."""
@@ -162,12 +153,3 @@ class PairsConfig(SetsConfig):
     def annotator(self) -> str:
         """What stands in an annotator's place on the card: nobody may take it for a language model."""
         return "before/after pairs" if self.clean_column else "line labels"
-
-
-def _at_least_one(config: CommandConfig, *names: str) -> list[str]:
-    values = {name: getattr(config, name) for name in names}
-    return [
-        f"--{name} is {value}: give 1 or more, or -1 for all"
-        for name, value in values.items()
-        if value < 1 and value != -1
-    ]

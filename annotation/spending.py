@@ -7,7 +7,7 @@ is not seen.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prox.engines.prompts import BYTES_PER_TOKEN, estimate_tokens
+from prox.engines.prompts import BYTES_PER_TOKEN, estimate_text_tokens
 
 if TYPE_CHECKING:
     from prox.engines import Completion
@@ -90,7 +90,7 @@ class Meter:
             self.asked += 1
             self.release(key)
         prompt_tokens = answer.num_prompt_tokens or num_prompt_tokens
-        answer_tokens = answer.num_tokens or estimate_tokens([{"content": answer.text}])
+        answer_tokens = answer.num_tokens or estimate_text_tokens(answer.text)
         self.prompt_tokens += prompt_tokens
         self.answer_tokens += answer_tokens
         self.spent += self.config.cost(prompt_tokens, answer_tokens)

@@ -24,28 +24,15 @@
 set -euo pipefail
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
-
-usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
-fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
+# shellcheck source=scripts/lib/options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ANNOTATOR=$ROOT/configs/annotation/stand_in.yaml SECOND=""
 SCORE_CONFIG="" PROGRAM_CONFIG="" TOKENIZER="" NUM_DOCUMENTS="" NUM_CHUNKS="" NUM_VALID="" PLAN=false
-while [ $# -gt 0 ]; do
-    case $1 in
-        --help | -h) usage; exit 0 ;;
-        --) shift; break ;;
-        --plan) PLAN=true; shift ;;
-        --input | --output | --format | --text_column | --annotator | --second | --score_config | --program_config | \
-            --tokenizer | --num_documents | --num_chunks | --num_valid)
-            [ $# -ge 2 ] || fail "$1 needs a value"
-            declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
-            shift 2
-            ;;
-        *) fail "unknown option '$1'" ;;
-    esac
-done
-[ -n "$INPUT" ] || fail "--input is missing"
-[ -n "$OUTPUT" ] || fail "--output is missing"
+read_options "input output format text_column annotator second score_config program_config tokenizer \
+num_documents num_chunks num_valid" "plan" "$@"
+set -- "${MORE[@]}"
+require_paths
 for file in ANNOTATOR SECOND SCORE_CONFIG PROGRAM_CONFIG; do
     [ -z "${!file}" ] && continue
     [ -f "${!file}" ] || fail "${!file} does not exist: give a config file"
@@ -54,10 +41,7 @@ done
 SCALE=${SCALE:-paper}
 "$ROOT/scripts/setup.sh"
 
-# Commands run in the repository, paths are meant from where the user stands.
-case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
-RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
-case $RUN/ in "$INPUT"/*) fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;; esac
+resolve_paths
 if [ -e "$TOKENIZER" ]; then TOKENIZER=$(realpath "$TOKENIZER"); fi
 start_recipe annotate
 

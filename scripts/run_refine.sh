@@ -21,34 +21,22 @@
 set -euo pipefail
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
-
-usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
-fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
+# shellcheck source=scripts/lib/options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ENGINE=local DOCUMENT_URL="" CHUNK_URL="" EXECUTOR=local WORKERS=1
 QUICKSTART=$ROOT/runs/quickstart/adaptation
 DOCUMENT_REFINER="" CHUNK_REFINER=""
-while [ $# -gt 0 ]; do
-    case $1 in
-        --help | -h) usage; exit 0 ;;
-        --) shift; break ;;
-        --input | --output | --format | --document_refiner | --chunk_refiner | --text_column | --engine | \
-            --document_url | --chunk_url | --executor | --workers)
-            [ $# -ge 2 ] || fail "$1 needs a value"
-            declare "$(tr '[:lower:]' '[:upper:]' <<<"${1#--}")=$2"
-            shift 2
-            ;;
-        *) fail "unknown option '$1'" ;;
-    esac
-done
+read_options "input output format document_refiner chunk_refiner text_column engine document_url chunk_url \
+executor workers" "" "$@"
+set -- "${MORE[@]}"
 case $ENGINE in local | vllm | server) ;; *) fail "--engine is '$ENGINE': local, vllm or server" ;; esac
 case $EXECUTOR in local | ray | slurm) ;; *) fail "--executor is '$EXECUTOR': local, ray or slurm" ;; esac
 case $WORKERS in '' | *[!0-9]* | 0) fail "--workers is '$WORKERS': a number from 1 on" ;; esac
 if [ "$ENGINE" = server ] && { [ -z "$DOCUMENT_URL" ] || [ -z "$CHUNK_URL" ]; }; then
     fail "--engine server needs --document_url and --chunk_url"
 fi
-[ -n "$INPUT" ] || fail "--input is missing"
-[ -n "$OUTPUT" ] || fail "--output is missing"
+require_paths
 
 # The quickstart's refiners were taught with the nano scale's window; for others the paper's settings hold, lowered to
 # what the refiner's context takes.
@@ -68,10 +56,7 @@ CHUNK=chunk
 case $CHUNK_REFINER in gair-prox/*) CHUNK=chunk:published ;; esac
 "$ROOT/scripts/setup.sh"
 
-# Commands run in the repository, paths are meant from where the user stands.
-case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
-RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
-case $RUN/ in "$INPUT"/*) fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;; esac
+resolve_paths
 for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
     if [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
 done

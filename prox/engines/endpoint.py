@@ -209,7 +209,7 @@ class Endpoint:
             await self._check()  # where the server is gone there is no use in trying the others
         return Failure(f"{trial.reason} ({number} tries)")
 
-    async def _try(self, ask: Ask, client: openai.AsyncOpenAI, request: Request, backoff: float) -> "_Trial":
+    async def _try(self, ask: Ask, client: openai.AsyncOpenAI, request: Request, backoff: float) -> _Trial:
         try:
             return _Trial(answer=await ask(client, request))
         except _FINAL as error:

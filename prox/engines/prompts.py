@@ -34,7 +34,12 @@ BYTES_PER_TOKEN = 4
 
 def estimate_tokens(messages: Sequence[Message]) -> int:
     """About how many tokens a conversation has, where no tokenizer is at hand."""
-    return sum(len(message["content"].encode("utf-8", "replace")) for message in messages) // BYTES_PER_TOKEN
+    return estimate_text_tokens("".join(message["content"] for message in messages))
+
+
+def estimate_text_tokens(text: str) -> int:
+    """About how many tokens a text has."""
+    return len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN
 
 
 def check_lengths(prompts: Sequence[list[int]], room: int, max_context: int) -> None:

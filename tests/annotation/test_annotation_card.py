@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from annotation import card, merging, pairs, tables
+from annotation import card, labels, pairs, tables
 from annotation.set_configs import PairsConfig, SplitConfig
 from annotation.split import split
 from prox import artifact, units
@@ -91,12 +91,12 @@ def test_a_program_that_does_something_else_is_not_written(tmp_path: Path, monke
     """The check of each document's programs, against a mistake in how they are cut to chunks."""
     config = PairsConfig(output=tmp_path / "out", documents=labelled(tmp_path / "in"), noise_lines_column="noise")
     config.output.mkdir()
-    right = merging.restrict
+    right = labels.restrict
 
     def forgetful(removals: Any, replacements: Any, text: str, first_line: int) -> Program:
         return Program((KeepChunk(),)) if " 7\n" in text else right(removals, replacements, text, first_line)
 
-    monkeypatch.setattr(merging, "restrict", forgetful)
+    monkeypatch.setattr(labels, "restrict", forgetful)
     assert pairs.pairs(config)["aside"] == 1
     (row,) = tables.read_rows(config.output / "aside.jsonl")
     assert row["id"] == "p7"

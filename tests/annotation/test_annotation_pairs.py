@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from annotation import tables
 from annotation.__main__ import VERBS
-from annotation.pairs import Cleaning, Unusable, chunk_programs, clean_by_lines, clean_by_pair, pairs
+from annotation.labels import Cleaning, Unusable, chunk_programs, clean_by_lines, clean_by_pair
+from annotation.pairs import pairs
 from annotation.set_configs import PairsConfig
 from prox import units
 from prox.assembly import join_chunks

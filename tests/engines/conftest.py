@@ -4,10 +4,12 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from prox.engines import EngineConfig
 
 if TYPE_CHECKING:
     from prox.engines.local import LocalEngine
+    from prox.engines.server import ServerEngine
 
 
 @dataclass(frozen=True)
@@ -151,3 +154,43 @@ def scripted_server(reference: "LocalEngine", tiny_checkpoint: Path) -> Iterator
     server = ScriptedServer(reference, str(tiny_checkpoint))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were asked for; none is made, but the clock goes on by it."""
+    from prox.engines import endpoint as endpoint_module
+
+    asked: list[float] = []
+    sleep = endpoint_module.asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        asked.append(seconds)
+        await sleep(0)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(asked), time=time.time)
+    monkeypatch.setattr(endpoint_module, "time", clock)
+    monkeypatch.setattr(endpoint_module.asyncio, "sleep", note)
+    return asked
+
+
+@pytest.fixture
+def prompts(reference: "LocalEngine") -> list[list[int]]:
+    return [reference.tokenizer.encode(text) for text in ("A river", "Start", "x", "It happens", "License")]
+
+
+def connect(server: ScriptedServer, **settings: Any) -> "ServerEngine":
+    """The engine on a server that tries each request three times."""
+    from prox.engines.server import ServerEngine
+
+    config = EngineConfig(kind="server", base_url=server.base_url, **{"max_retries": 2, **settings})
+    return ServerEngine(config, server.name)
+
+
+def on_generation(fault: Fault, times: int, prompt: list[int] | None = None) -> Any:
+    """Answers the first ``times`` tries of each prompt (or of one) with a fault."""
+
+    def find(path: str, body: dict[str, Any], number: int) -> Fault | None:
+        return fault if path != "/models" and number < times and prompt in (None, body.get("prompt")) else None
+
+    return find
