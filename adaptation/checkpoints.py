@@ -21,7 +21,12 @@ def checkpoint_folder(folder: Path, step: int) -> Path:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoint folders by step, complete or not."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step that a checkpoint folder was written after."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def is_readable(checkpoint: Path) -> bool:

@@ -1,6 +1,5 @@
 """Configs of the adaptation verbs. Imports nothing heavy: a skipped step must start at once."""
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 from prox import artifact
 from prox.command import VOLATILE_FIELDS, CommandConfig
+from prox.dialogue import FILE_NAME as DIALOGUE
 from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
 from prox.tracking import TrackingConfig
@@ -58,16 +58,24 @@ class ExportConfig(CommandConfig):
     base: str = ""
     """Base model whose tokenizer counts and cuts: Hugging Face folder or hub name."""
     dialogue: Dialogue = field(default_factory=Dialogue)
-    """How the refiner is asked and in which style it answers; stored beside every checkpoint trained on the files."""
+    """How the refiner is asked and in which style it answers; stored beside every checkpoint trained on the files. A
+    base that brings a `dialogue.json`, a refiner adapted further (3.4), is asked as it was taught."""
     context: int | None = None
     """Longest training sequence, prompt and answer, in tokens; unset takes the base model's own."""
     teach_normalize: bool = True
     """Teach `normalize` calls; without them an example keeps its line removals (a tiny model can't copy URLs)."""
     max_new_tokens: int = 256
     """Room for the answer, in tokens with its EOS; the prompt gets the rest of the context."""
+    write_documents: bool = False
+    """Also write the training chunks with a verdict behind each line to `documents.jsonl`: a corpus on which a small
+    base can be pre-trained (through `refinement ingest`). `base` may then be a tokenizer, if `context` is set."""
 
     def problems(self) -> list[str]:
-        found = artifact.require(self.examples, "examples", "`annotation split` or `pairs`") + base_problems(self.base)
+        found = artifact.require(self.examples, "examples", "`annotation split` or `pairs`")
+        if self.write_documents and self.context is not None and (Path(self.base) / "tokenizer.json").is_file():
+            found += artifact.require(Path(self.base), "base", "`pretraining tokenizer`")
+        else:
+            found += base_problems(self.base)
         found += at_least(self.max_new_tokens, 1, "max_new_tokens")
         if self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
@@ -128,11 +136,13 @@ class TrainConfig(CommandConfig):
 
     def problems(self) -> list[str]:
         found = artifact.require(self.data, "data", "adaptation export") + base_problems(self.base)
-        if not found and self.data is not None and not (self.data / REPORT).is_file():
-            found.append(f"--data {self.data} has no {REPORT}: give the folder that adaptation export writes")
+        if not found and self.data is not None:
+            found += self._data_problems(self.data)
+        counts: list[str] = []
         for name in ("num_epochs", "global_batch_size", "micro_batch_size", "devices", "log_every"):
-            found += at_least(getattr(self, name), 1, name)
-        if not found and self.global_batch_size % (self.micro_batch_size * self.devices):
+            counts += at_least(getattr(self, name), 1, name)
+        found += counts
+        if not counts and self.global_batch_size % (self.micro_batch_size * self.devices):
             found.append(
                 f"global_batch_size {self.global_batch_size} is no multiple of micro_batch_size x devices "
                 f"({self.micro_batch_size} x {self.devices}): change one of them"
@@ -146,6 +156,20 @@ class TrainConfig(CommandConfig):
         if not 0 <= self.warmup_ratio < 1:
             found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
         return found
+
+    @staticmethod
+    def _data_problems(data: Path) -> list[str]:
+        """What is wrong with the files of an export before a model is looked at."""
+        if not (data / REPORT).is_file():
+            return [f"--data {data} has no {REPORT}: give the folder that adaptation export writes"]
+        if not (data / DIALOGUE).is_file():
+            return [f"--data {data} has no {DIALOGUE}, the template of its prompts: run adaptation export again"]
+        if not artifact.read_json(data / REPORT)["splits"]["valid"]["num_examples"]:
+            return [
+                f"--data {data} has no valid example, without which no checkpoint can be chosen: export examples whose "
+                "valid split holds some"
+            ]
+        return []
 
     def inputs(self) -> list[Path]:
         return as_inputs(self.data, self.base)
@@ -167,7 +191,7 @@ class TrainConfig(CommandConfig):
     def plan(self) -> dict[str, Any]:
         if self.data is None or not (self.data / REPORT).is_file():
             return {"steps": "unknown: the export is not there yet"}
-        train = json.loads((self.data / REPORT).read_text(encoding="utf-8"))["splits"]["train"]
+        train = artifact.read_json(self.data / REPORT)["splits"]["train"]
         return {
             "training_examples": train["num_examples"],
             "training_tokens": train["num_tokens"] * self.num_epochs,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from adaptation.configs import REPORT, SPLITS, ExportConfig, Task, split_file
 from adaptation.examples import Example, answer_style, read_examples
+from adaptation.verdicts import DOCUMENTS, write_verdicts
 from prox import artifact
-from prox.dialogue import PromptRenderer
+from prox.dialogue import Prompt, PromptRenderer, load_dialogue
 from prox.errors import UserError
 from prox.program import KeepChunk, Normalize, Operation, RemoveLines, render_program
 from prox.progress import track
@@ -38,7 +39,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    renderer = PromptRenderer(config.dialogue, tokenizer, room)
+    renderer = PromptRenderer(load_dialogue(config.base, config.dialogue), tokenizer, room)
     writer = ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
@@ -49,6 +50,9 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
             f"no training example is left of {split_file(config.examples, config.task, 'train')}: "
             f"{splits['train']['dropped'] or 'the file is empty'}"
         )
+    if config.write_documents:
+        train_file = split_file(config.examples, config.task, SPLITS[0])
+        write_verdicts(read_examples(train_file), renderer.dialogue, config.output / DOCUMENTS)
     artifact.write_json(config.output / "dataset_info.json", dataset_info())
     renderer.dialogue.save(config.output)
     card = config.examples / "card.json"
@@ -96,6 +100,8 @@ def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
     tokenizer = load_tokenizer(config.base)
     if tokenizer.eos_token_id is None:
         raise UserError(f"base {config.base!r}: its tokenizer has no EOS token, without which no answer can end")
+    if config.context is not None and not (Path(config.base) / "config.json").is_file() and Path(config.base).is_dir():
+        return tokenizer, config.context  # the base is yet to be trained
     available = AutoConfig.from_pretrained(config.base).max_position_embeddings
     context = config.context or available
     if context > available:
@@ -139,6 +145,26 @@ def within_chunk(calls: Sequence[Operation], example: Example) -> list[Operation
     return [call for call in clipped if not isinstance(call, RemoveLines) or call.line_start <= call.line_end]
 
 
+def join_over(operations: Sequence[Operation], ambiguous: frozenset[int]) -> list[Operation]:
+    """The calls with removals joined over lines that were left open: one range is easier to learn than its pieces.
+
+    A line that is left open is in no score; before kept lines, and at either end, it stays.
+    """
+    joined: list[Operation] = []
+    for call in operations:
+        before = joined[-1] if joined else None
+        if (
+            isinstance(call, RemoveLines)
+            and isinstance(before, RemoveLines)
+            and before.line_end < call.line_start
+            and all(line in ambiguous for line in range(before.line_end + 1, call.line_start))
+        ):
+            joined[-1] = RemoveLines(before.line_start, max(before.line_end, call.line_end))
+        else:
+            joined.append(call)
+    return joined
+
+
 @dataclass
 class ExampleWriter:
     """Renders examples and counts what it leaves out."""
@@ -150,10 +176,11 @@ class ExampleWriter:
     dropped: Counter[str] = field(default_factory=Counter)
     num_prompts_cut: int = 0
     num_tokens: int = 0
+    num_answer_tokens: int = 0
 
     def write(self, source: Path, target: Path) -> dict[str, Any]:
         """Writes one split; returns its counts. ``dropped`` counts examples left out, by reason."""
-        self.dropped, self.num_prompts_cut, self.num_tokens = Counter(), 0, 0
+        self.dropped, self.num_prompts_cut, self.num_tokens, self.num_answer_tokens = Counter(), 0, 0, 0
         written = 0
         with target.open("w", encoding="utf-8") as lines:
             for example in track(read_examples(source), f"exporting {source.name}", None, "examples"):
@@ -164,9 +191,20 @@ class ExampleWriter:
         return {
             "num_examples": written,
             "num_tokens": self.num_tokens,
+            "num_answer_tokens": self.num_answer_tokens,
             "num_prompts_cut": self.num_prompts_cut,
             "dropped": dict(sorted(self.dropped.items())),
         }
+
+    def taught(self, operations: Sequence[Operation], example: Example, prompt: Prompt) -> list[Operation]:
+        """The calls that a refiner can learn from the prompt."""
+        if example.ambiguous_lines:
+            operations = join_over(operations, example.ambiguous_lines)
+        if not self.teach_normalize:
+            return [call for call in operations if not isinstance(call, Normalize)]
+        if self.renderer.dialogue.max_line_characters is None:
+            return list(operations)
+        return [call for call in operations if not isinstance(call, Normalize) or call.source_str in prompt.text]
 
     def row(self, example: Example) -> dict[str, Any] | None:
         """One ShareGPT record; None for an example that can't be taught, whose reason is counted."""
@@ -174,7 +212,8 @@ class ExampleWriter:
         if program.faults or not program.operations:
             self.dropped["unreadable_program"] += 1
             return None
-        operations = [call for call in program.operations if self.teach_normalize or not isinstance(call, Normalize)]
+        prompt = example.prompt(self.task, self.renderer)
+        operations = self.taught(program.operations, example, prompt)
         style = answer_style(self.task, self.renderer.dialogue)
         if style == "compact":
             operations = within_chunk(operations, example)
@@ -183,7 +222,6 @@ class ExampleWriter:
         if num_answer_tokens > self.max_new_tokens:
             self.dropped["answer_too_long"] += 1
             return None
-        prompt = example.prompt(self.task, self.renderer)
         if prompt.cut:
             # A document is judged by its beginning, at inference too; a chunk's program may name a line cut off.
             if self.task == "chunk":
@@ -191,5 +229,6 @@ class ExampleWriter:
                 return None
             self.num_prompts_cut += 1
         self.num_tokens += len(prompt.ids) + num_answer_tokens
+        self.num_answer_tokens += num_answer_tokens
         turns = [{"from": "human", "value": prompt.text}, {"from": "gpt", "value": answer}]
         return {"id": example.id, "conversations": turns, "system": ""}

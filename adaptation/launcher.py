@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from adaptation.export import tokenizer_mark
+from adaptation.checks import check_template, first_rows
 from adaptation.factory import TEMPLATE, register_template, without_torchaudio
 from prox import artifact
 from prox.dialogue import Dialogue, load_dialogue
@@ -39,25 +39,16 @@ def number_format(precision: str) -> dict[str, bool]:
     return {"bf16": use_bf16, "fp16": False, "use_cpu": not cuda}
 
 
-def check_tokenizer(base: str, mark: str) -> None:
-    """Refuses a base whose tokenizer isn't the one the examples were cut and counted with."""
-    from transformers import AutoTokenizer
-
-    found = tokenizer_mark(AutoTokenizer.from_pretrained(base))
-    if found != mark:
-        raise UserError(
-            f"base {base!r} has another tokenizer ({found}) than the one the data was exported with ({mark}): "
-            "run adaptation export with this base"
-        )
-
-
 def run(plan: dict[str, Any]) -> None:
     """Registers the template and trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
+    from transformers import AutoTokenizer
+
     from adaptation.recorder import Recorder
 
-    check_tokenizer(plan["arguments"]["model_name_or_path"], plan["tokenizer"])
-    dialogue = load_dialogue(plan["arguments"]["dataset_dir"], Dialogue())
-    register_template(dialogue)
+    data = Path(plan["arguments"]["dataset_dir"])
+    dialogue = load_dialogue(data, Dialogue())
+    tokenizer = AutoTokenizer.from_pretrained(plan["arguments"]["model_name_or_path"])
+    check_template(register_template(dialogue), dialogue, tokenizer, first_rows(data))
     with without_torchaudio():
         from llamafactory.train.tuner import run_exp
     arguments = {**plan["arguments"], **number_format(plan["precision"]), "template": TEMPLATE}
@@ -68,4 +59,7 @@ def run(plan: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
-    run(artifact.read_json(Path(sys.argv[1])))
+    try:
+        run(artifact.read_json(Path(sys.argv[1])))
+    except UserError as error:
+        sys.exit(f"error: {error}")

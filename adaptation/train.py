@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptation.checkpoints import STATE_FILE, list_checkpoints, remove_incomplete, strip_resume_files
+from adaptation.checks import check_base, check_prompts
 from adaptation.configs import REPORT, TrainConfig
 from prox import artifact
 from prox.errors import UserError
@@ -50,6 +51,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     num_steps = config.num_steps(report["splits"]["train"]["num_examples"])
     begin = time.monotonic()
     if not (config.output / TRAINING).is_file():
+        check_prompts(config.data, report["task"])
+        check_base(config.base, report)
         newest = remove_incomplete(checkpoints)
         if newest is not None:
             log.info("adaptation train: going on from %s", newest)
@@ -110,7 +113,6 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
     return {
         "arguments": arguments,
         "precision": config.precision,
-        "tokenizer": report["tokenizer"],
         "metrics": str(config.output / METRICS),
     }
 

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 from adaptation.calibration import calibration
 from adaptation.checkpoints import list_checkpoints
 from adaptation.configs import Task, ValidateConfig, split_file
+from adaptation.curve import curve_rows, write_curve
 from adaptation.examples import Example, answer_style, read_examples
 from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
+from adaptation.samples import render_samples
 from adaptation.train import CHECKPOINTS, TRAINING
+from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
 from prox.answers import is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
@@ -27,6 +30,7 @@ log = logging.getLogger("prox")
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
+SAMPLES = "samples.md"
 EXAMPLES_AT_ONCE = 512  # enough to sort by length in and to fill vLLM's batches, few enough to show progress
 
 Answer = TypeVar("Answer")
@@ -34,7 +38,10 @@ Prediction = dict[str, Any]
 
 
 def validate(config: ValidateConfig) -> dict[str, Any]:
-    """Writes `<checkpoint>/metrics.json` and `predictions.jsonl` for each, and all metrics in `metrics.json`."""
+    """Writes `metrics.json`, `predictions.jsonl` and `samples.md` for each checkpoint; all metrics in `metrics.json`.
+
+    For the checkpoints of a training also its `learning_curve.csv` and `.svg`.
+    """
     if config.examples is None:
         raise UserError("--examples is not set")
     source = split_file(config.examples, config.task, "valid")
@@ -52,6 +59,9 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
         log.info("adaptation validate: %s", one_line(config.task, name, metrics))
         scores.append({"name": name, "checkpoint": checkpoint, **metrics})
     artifact.write_json(config.output / METRICS, collect(config, scores))
+    if config.checkpoints is not None and not config.dialogues:
+        rows = curve_rows(config.checkpoints / TRAINING_METRICS, scores)
+        write_curve(config.output, rows, f"{config.task} refiner, {len(examples):,} valid examples")
     best = max(scores, key=lambda row: row["f1"])
     return {"checkpoints": len(scores), "best_f1": f"{best['f1']:.4f} ({best['name']})"}
 
@@ -89,6 +99,7 @@ def score_checkpoint(
     predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
     lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions]
     artifact.write_atomically(folder / PREDICTIONS, "".join(lines))
+    artifact.write_atomically(folder / SAMPLES, render_samples(config.task, examples, predictions, config.seed))
     scores = document_scores if config.task == "document" else chunk_scores
     return scores(examples, predictions) | {"dialogue": dialogue.resolved(engine.tokenizer)}
 

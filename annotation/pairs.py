@@ -46,7 +46,7 @@ class Cleaner:
         if cleaning.clean_words < config.min_clean_words:
             self.counts["too_few_words"] += 1
             return tables.DROP_DOC, []
-        parts = split_into_chunks(document.text, config.window, self._count)
+        parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters)
         programs = dict(zip(parts, chunk_programs(cleaning, parts), strict=True))
         self._add(document.text, cleaning)
         drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)

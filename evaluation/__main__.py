@@ -2,7 +2,7 @@
 
 import sys
 
-from evaluation.configs import BitsPerByteConfig, ChoiceConfig, TableConfig, YardstickConfig
+from evaluation.configs import BitsPerByteConfig, ChoiceConfig, RefinersConfig, TableConfig, YardstickConfig
 from prox.command import Verb, main
 
 VERBS = {
@@ -22,6 +22,11 @@ VERBS = {
         "The yardstick's multiple-choice task through lm-eval or lighteval, for any number of models.",
     ),
     "table": Verb(TableConfig, "evaluation.table:make_table", "One table out of result records and corpus statistics."),
+    "refiners": Verb(
+        RefinersConfig,
+        "evaluation.refiner_table:make_refiner_table",
+        "Refiners of several sizes: F1 of both tasks and tokens kept, beside the paper's (Table 4).",
+    ),
 }
 
 if __name__ == "__main__":

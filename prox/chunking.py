@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 Counter = Callable[[Sequence[str]], Sequence[int]]
 
+LINE_GAP = " ... "
+"""Stands where the middle of a long line was left out."""
+MIN_LINE_CHARACTERS = 20
+"""Fewer characters of a line say nothing about it."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -35,6 +40,21 @@ def number_lines(text: str, first_line: int = 0) -> str:
     return "\n".join(line_marker(number) + line for number, line in enumerate(text.split("\n"), first_line))
 
 
+def shorten_lines(text: str, max_characters: int) -> str:
+    """Cuts the middle out of every line that is longer, so that the refiner reads its beginning and its end.
+
+    Lines keep their numbers. Two thirds of what is left are beginning: how a line opens says most about what it is.
+    """
+    if len(text) <= max_characters:
+        return text
+    left = max_characters - len(LINE_GAP)
+    begin, end = left - left // 3, left // 3
+    return "\n".join(
+        line if len(line) <= max_characters else line[:begin] + LINE_GAP + line[len(line) - end :]
+        for line in text.split("\n")
+    )
+
+
 def count_by_words(lines: Sequence[str]) -> list[int]:
     """Length of each line in words (the paper's short cut, A.4); characters of scripts without spaces count each."""
     return [len(line.split()) if line.isascii() else max(len(line.split()), count_words(line)) for line in lines]
@@ -50,14 +70,18 @@ def count_by_tokens(tokenizer: "PreTrainedTokenizerBase") -> Counter:
     return count
 
 
-def split_into_chunks(text: str, window: int, count: Counter = count_by_words) -> list[Chunk]:
+def split_into_chunks(
+    text: str, window: int, count: Counter = count_by_words, max_line_characters: int | None = None
+) -> list[Chunk]:
     """Splits ``text`` at line breaks into chunks of at most ``window`` units each, greedily and without overlap.
 
-    ``count`` gives the length of each line as the refiner reads it, with its number; the default counts words.
+    ``count`` gives the length of each line as the refiner reads it, with its number, and shortened where the refiner
+    is shown no more than ``max_line_characters``; the default counts words.
     Joining the chunks' texts with line breaks gives ``text`` back exactly. Raises ``ValueError`` for a window below 1.
     """
     lines = text.split("\n")
-    return pack_lines(lines, count([line_marker(number) + line for number, line in enumerate(lines)]), window)
+    shown = lines if max_line_characters is None else shorten_lines(text, max_line_characters).split("\n")
+    return pack_lines(lines, count([line_marker(number) + line for number, line in enumerate(shown)]), window)
 
 
 def pack_lines(lines: Sequence[str], sizes: Sequence[int], window: int) -> list[Chunk]:

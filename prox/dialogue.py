@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prox import artifact
-from prox.chunking import Chunk, number_lines
+from prox.chunking import MIN_LINE_CHARACTERS, Chunk, number_lines, shorten_lines
 from prox.errors import UserError
 from prox.excerpts import Excerpt, three_parts
 from prox.frame import Frame, Prompt
@@ -38,6 +38,9 @@ class Dialogue:
     """What stands before the numbered lines of a chunk."""
     chunk_after: str = "\n[/doc]"
     """What stands after the numbered lines of a chunk."""
+    max_line_characters: int | None = None
+    """Lines of a chunk that are longer are shown as their beginning and end (20 or more): fewer tokens to read and more
+    lines a chunk, for refiners that remove lines. They can't see every string that `normalize` might replace."""
     style: Style = "calls"
     """Style of the chunk programs: the paper's `calls`, or `compact`."""
     extra_bos: bool = False
@@ -48,6 +51,17 @@ class Dialogue:
     """Text before the user's; unset takes the layout's. Stored with a checkpoint, whose chat template may change."""
     closing: str | None = None
     """Text after the user's; unset takes the layout's."""
+
+    def __post_init__(self) -> None:
+        if self.max_line_characters is not None and self.max_line_characters < MIN_LINE_CHARACTERS:
+            raise UserError(
+                f"dialogue.max_line_characters is {self.max_line_characters}: give {MIN_LINE_CHARACTERS} or more, or "
+                "leave it unset"
+            )
+
+    def shown(self, text: str) -> str:
+        """What a refiner sees of the text of a chunk, or of the document it is cut from; line breaks stay."""
+        return text if self.max_line_characters is None else shorten_lines(text, self.max_line_characters)
 
     def resolved(self, tokenizer: "PreTrainedTokenizerBase") -> "Dialogue":
         """The dialogue with the tokenizer's chat template written out; for other layouts itself.
@@ -165,11 +179,24 @@ class PromptRenderer:
 
     def chunk(self, chunk: Chunk) -> Prompt:
         """The prompt of the chunk stage, cut like a document's where the chunk is too long."""
-        return self._chunk.prompts([number_lines(chunk.text, chunk.first_line)])[0]
+        return self._chunk.prompts([number_lines(self.dialogue.shown(chunk.text), chunk.first_line)])[0]
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, Prompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, line numbers and breaks included, with their prompts.
 
-        Documents are encoded once, and best many in one call. Chunks that are ``skipped`` have no prompt.
+        The window counts the lines as they are shown. Documents are encoded once, and best many in one call. Chunks
+        that are ``skipped`` have no prompt.
         """
-        return self._chunk.chunks(texts, window)
+        shown = [self.dialogue.shown(text) for text in texts]
+        return [
+            chunks if short is text else _with_text(chunks, text)
+            for text, short, chunks in zip(texts, shown, self._chunk.chunks(shown, window), strict=True)
+        ]
+
+
+def _with_text(chunks: list[tuple[Chunk, Prompt | None]], text: str) -> list[tuple[Chunk, Prompt | None]]:
+    """Chunks of a document that was shown with shorter lines, holding its own."""
+    lines = text.split("\n")
+    return [
+        (replace(chunk, text="\n".join(lines[chunk.first_line : chunk.end_line])), prompt) for chunk, prompt in chunks
+    ]

@@ -69,6 +69,7 @@ def test_settings_that_cannot_work_are_all_named(tmp_path: Path, split: Path, ti
         output=tmp_path / "out", data=split, base=str(tiny_checkpoint), global_batch_size=30, min_learning_rate=1.0
     )
     problems = " ".join(config.problems())
+    assert "has no dialogue.json" in problems
     assert "global_batch_size 30" in problems
     assert "min_learning_rate 1.0" in problems
 
@@ -189,22 +190,12 @@ def test_a_failing_library_names_its_log(
     split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export(split, tiny_checkpoint, tmp_path / "data", "chunk")
-    report = json.loads((tmp_path / "data/report.json").read_text())
-    (tmp_path / "data/report.json").write_text(json.dumps(report | {"tokenizer": "another"}))
-    arguments = [
-        "train",
-        "--data",
-        tmp_path / "data",
-        "--base",
-        tiny_checkpoint,
-        "--output",
-        tmp_path / "out",
-        *TRAINING,
-    ]
-    assert main("adaptation", VERBS, [str(argument) for argument in arguments]) == 1
+    (tmp_path / "data/dataset_info.json").write_text("{}")
+    arguments = ["--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "out", *TRAINING]
+    assert main("adaptation", VERBS, ["train", *map(str, arguments)]) == 1
     message = capsys.readouterr().err
     assert "train.log" in message
-    assert "has another tokenizer" in message
+    assert "Undefined dataset" in message
     assert not (tmp_path / "out/_SUCCESS").exists()
 
 

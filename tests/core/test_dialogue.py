@@ -30,9 +30,17 @@ def ids_of(renderer: PromptRenderer, text: str) -> list[int]:
     return bos + renderer.tokenizer.encode(text, add_special_tokens=False)
 
 
-@given(st.lists(TEXTS, min_size=1, max_size=3), st.sampled_from([40, 400]), st.sampled_from(["llama2", "plain"]))
-def test_the_tokens_of_a_chunks_prompt_are_those_of_its_text(any_tokenizer, texts, window: int, layout: str) -> None:
-    renderer = PromptRenderer(Dialogue(layout=layout), any_tokenizer, 600)
+@given(
+    st.lists(TEXTS, min_size=1, max_size=3),
+    st.sampled_from([40, 400]),
+    st.sampled_from(["llama2", "plain"]),
+    st.sampled_from([None, 20]),
+)
+def test_the_tokens_of_a_chunks_prompt_are_those_of_its_text(
+    any_tokenizer, texts, window: int, layout: str, max_line_characters: int | None
+) -> None:
+    dialogue = Dialogue(layout=layout, max_line_characters=max_line_characters)
+    renderer = PromptRenderer(dialogue, any_tokenizer, 600)
     for text, chunks in zip(texts, renderer.chunks(texts, window), strict=True):
         assert "\n".join(chunk.text for chunk, _ in chunks) == text
         for chunk, prompt in chunks:
@@ -163,3 +171,8 @@ def test_a_checkpoint_brings_its_dialogue(tmp_path: Path) -> None:
         del stored[name]
     (tmp_path / FILE_NAME).write_text(json.dumps(stored))
     assert load_dialogue(tmp_path, fallback) == own
+
+
+def test_too_few_characters_of_a_line_are_refused() -> None:
+    with pytest.raises(UserError, match="max_line_characters is 5: give 20 or more"):
+        Dialogue(max_line_characters=5)

@@ -1,0 +1,107 @@
+"""Whether data, template and base model of a training fit together: asked before LLaMA-Factory starts.
+
+What does not fit trains without a complaint, or fails minutes later inside a library: a prompt that inference never
+renders, an embedding matrix that is silently enlarged, positions the model does not have.
+"""
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptation.configs import Task
+from adaptation.export import tokenizer_mark
+from prox.dialogue import FILE_NAME, Dialogue, load_dialogue
+from prox.errors import UserError
+
+if TYPE_CHECKING:
+    from llamafactory.data.template import Template
+    from transformers import PreTrainedTokenizerBase
+
+ROWS_CHECKED = 50
+
+
+def check_base(base: str, report: dict[str, Any]) -> None:
+    """Refuses a base that can't be trained on the export with this report.
+
+    Raises:
+        UserError: another tokenizer than the examples were cut with, fewer embeddings than tokens, fewer positions than
+            the longest example, or no causal language model.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config, tokenizer = AutoConfig.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"base {base!r} is a {config.model_type}, no causal language model: a refiner must write programs"
+        )
+    found = tokenizer_mark(tokenizer)
+    if found != report["tokenizer"]:
+        raise UserError(
+            f"base {base!r} has another tokenizer ({found}) than the one the data was exported with "
+            f"({report['tokenizer']}): run adaptation export with this base"
+        )
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"base {base!r} has {config.vocab_size:,} embeddings, but its tokenizer {len(tokenizer):,} tokens: they "
+            "don't belong together; give the folder both were saved to"
+        )
+    if report["context"] > config.max_position_embeddings:
+        raise UserError(
+            f"the data was exported for a context of {report['context']} tokens, but base {base!r} has "
+            f"{config.max_position_embeddings} positions: run adaptation export with this base"
+        )
+
+
+def first_rows(data: Path) -> list[dict[str, Any]]:
+    """The first training examples of an export; a line that is none is a ``UserError``."""
+    path = data / "train.jsonl"
+    with path.open(encoding="utf-8") as lines:
+        try:
+            rows = [json.loads(line) for line in itertools.islice(lines, ROWS_CHECKED)]
+            return [row for row in rows if row["conversations"][0]["value"] and row["conversations"][1]["value"]]
+        except (ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{path} is not what adaptation export writes ({error!r}): run it again") from None
+
+
+def check_prompts(data: Path, task: Task) -> None:
+    """Refuses examples that another dialogue rendered than the one that is stored with every checkpoint.
+
+    Raises:
+        UserError: prompts that don't begin and end as the dialogue says.
+    """
+    dialogue = load_dialogue(data, Dialogue())
+    opening, closing = dialogue.frame()
+    if task == "chunk":
+        opening, closing = opening + dialogue.chunk_before, dialogue.chunk_after + closing
+    for row in first_rows(data):
+        text = row["conversations"][0]["value"]
+        if not (text.startswith(opening) and text.endswith(closing)):
+            raise UserError(
+                f"example {row.get('id')!r} of {data / 'train.jsonl'} begins with {text[:60]!r} and ends with "
+                f"{text[-30:]!r}, but {FILE_NAME} asks with {opening[:60]!r} and {closing[-30:]!r}: a refiner is to be "
+                "asked as it was taught; run adaptation export again"
+            )
+
+
+def check_template(
+    template: "Template", dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", rows: list[dict[str, Any]]
+) -> None:
+    """Refuses a template of LLaMA-Factory that makes other token ids of the examples than inference does.
+
+    Raises:
+        UserError: names the first such example.
+    """
+    for row in rows:
+        prompt, answer = (turn["value"] for turn in row["conversations"])
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        expected = (
+            [*dialogue.bos_ids(tokenizer), *tokenizer.encode(prompt, add_special_tokens=False)],
+            [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id],
+        )
+        if template.encode_oneturn(tokenizer, messages, system="") != expected:
+            raise UserError(
+                f"LLaMA-Factory makes other token ids of example {row.get('id')!r} than inference: its version may not "
+                "be the locked one (requirements/README.md)"
+            )

@@ -1,0 +1,40 @@
+"""Training chunks as text with a verdict behind every line: what a base model too small to learn from programs alone is
+pre-trained on.
+
+A chunk's program is a handful of tokens, from which a model that has read little learns little. One token behind each
+line says much more, and says it where it belongs: what the model works out at the end of a line to foretell the verdict
+is what a program looks up there later.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from adaptation.examples import Example
+from prox.confusion import removed_lines
+from prox.dialogue import Dialogue
+from prox.operations import KEEP_MARK, line_marker
+
+DOCUMENTS = "documents.jsonl"
+REMOVE_MARK = "-"
+
+
+def with_verdicts(example: Example, dialogue: Dialogue) -> str:
+    """The chunk as its prompt shows it, each line followed by `=` (kept) or `-` (removed) at the next one's beginning.
+
+    A line that was left open has no verdict.
+    """
+    lines = dialogue.shown(example.text).split("\n")
+    removed = removed_lines(example.reference, example.first_line, len(lines))
+    parts = [dialogue.frame()[0], dialogue.chunk_before]
+    for number, line in enumerate(lines, example.first_line):
+        mark = REMOVE_MARK if number in removed else KEEP_MARK
+        parts += [line_marker(number), line, "\n", "" if number in example.ambiguous_lines else mark]
+    return "".join(parts)
+
+
+def write_verdicts(examples: Iterable[Example], dialogue: Dialogue, target: Path) -> None:
+    """Writes a JSON line with the `text` of each chunk, for `refinement ingest`."""
+    with target.open("w", encoding="utf-8") as out:
+        for example in examples:
+            out.write(json.dumps({"text": with_verdicts(example, dialogue)}, ensure_ascii=False) + "\n")
