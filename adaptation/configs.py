@@ -120,7 +120,8 @@ class TrainConfig(CommandConfig):
     max_grad_norm: float = 1.0
     """Gradient norm above which gradients are scaled down."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of the computation: `auto` is bfloat16 on CUDA and float32 on CPU; weights stay float32."""
+    """Number format of the computation: `auto` is bfloat16 where the hardware multiplies it (CUDA; CPUs with AMX), else
+    float32; weights stay float32."""
     group_by_length: bool = True
     """Put examples of like length into one batch, which saves padding."""
     gradient_checkpointing: bool = False
@@ -219,7 +220,8 @@ class ValidateConfig(CommandConfig):
     engine: EngineConfig = field(default_factory=EngineConfig)
     """What runs the checkpoints."""
     max_new_tokens: int = 256
-    """Room for the answer, in tokens; the prompt gets the rest of the context."""
+    """Room for the answer, in tokens; the prompt gets the rest of the context. A refiner that was taught shorter
+    answers only gets less (its `dialogue.json` says so)."""
     keep_threshold: float = 0.5
     """A document is predicted as kept from this probability of `keep_doc()` on."""
     max_examples: int | None = None

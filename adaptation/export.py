@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    renderer = PromptRenderer(load_dialogue(config.base, config.dialogue), tokenizer, room)
+    dialogue = replace(load_dialogue(config.base, config.dialogue), max_new_tokens=config.max_new_tokens)
+    renderer = PromptRenderer(dialogue, tokenizer, room)
     writer = ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")

@@ -35,7 +35,9 @@ def number_format(precision: str) -> dict[str, bool]:
     cuda = torch.cuda.is_available()
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
         raise UserError("precision is bf16, which this GPU doesn't support: use fp32")
-    use_bf16 = precision == "bf16" or (precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    # On a CPU this needs the tile unit (AMX): without it bf16 is emulated, and slower than fp32.
+    is_fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
+    use_bf16 = precision == "bf16" or (precision == "auto" and is_fast)
     return {"bf16": use_bf16, "fp16": False, "use_cpu": not cuda}
 
 
@@ -43,7 +45,7 @@ def run(plan: dict[str, Any]) -> None:
     """Registers the template and trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
     from transformers import AutoTokenizer
 
-    from adaptation.recorder import Recorder
+    from adaptation.recorder import AnswerLogits, Recorder
 
     data = Path(plan["arguments"]["dataset_dir"])
     dialogue = load_dialogue(data, Dialogue())
@@ -54,7 +56,7 @@ def run(plan: dict[str, Any]) -> None:
     arguments = {**plan["arguments"], **number_format(plan["precision"]), "template": TEMPLATE}
     if arguments["use_cpu"] and "fsdp" in arguments:
         raise UserError("strategy is fsdp, but no GPU is here, and on CPU nothing would be sharded: use ddp")
-    run_exp(args=arguments, callbacks=[Recorder(Path(plan["metrics"]), dialogue)])
+    run_exp(args=arguments, callbacks=[Recorder(Path(plan["metrics"]), dialogue), AnswerLogits()])
 
 
 if __name__ == "__main__":

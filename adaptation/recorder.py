@@ -1,11 +1,15 @@
-"""Trainer callback: the loss curve, and the mark that a checkpoint is complete. Imported by the launcher only."""
+"""Trainer callbacks: the loss curve, the mark that a checkpoint is complete, and logits of the answers alone.
+
+Imported by the launcher only.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from adaptation.answer_logits import compute_answer_logits_only
 from adaptation.checkpoints import OPTIMIZER_FILES, checkpoint_folder, list_checkpoints
 from prox.artifact import write_atomically
 from prox.dialogue import Dialogue
@@ -36,6 +40,20 @@ class Recorder(TrainerCallback):
             if earlier != folder:
                 for name in OPTIMIZER_FILES:
                     (earlier / name).unlink(missing_ok=True)  # twice the model's size; only the newest resumes
+
+
+class AnswerLogits(TrainerCallback):
+    """See ``compute_answer_logits_only``; the model is ready, wrapped for its number format, when training begins."""
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        **_: Any,
+    ) -> None:
+        compute_answer_logits_only(model)
 
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:

@@ -88,10 +88,11 @@ def score_checkpoint(
 ) -> dict[str, Any]:
     """Predicts every example's program, writes the predictions and returns the metrics."""
     engine = load_engine(config.engine, checkpoint)
-    limit = engine.max_context - config.max_new_tokens
+    room = dialogue.answer_room(config.max_new_tokens)
+    limit = engine.max_context - room
     if limit < 1:
         raise UserError(
-            f"max_new_tokens {config.max_new_tokens} leaves no room for a prompt in the context of {checkpoint} "
+            f"max_new_tokens {room} leaves no room for a prompt in the context of {checkpoint} "
             f"({engine.max_context} tokens): lower it"
         )
     predict = predict_documents if config.task == "document" else predict_chunks
@@ -140,7 +141,8 @@ def predict_chunks(
     """Programs decoded greedily; ``style`` says how to read the prediction (the reference is written as calls)."""
     renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
     prompts = [example.prompt("chunk", renderer) for example in examples]
-    answers = answered(engine.generate([prompt.ids for prompt in prompts], config.max_new_tokens))
+    room = dialogue.answer_room(config.max_new_tokens)
+    answers = answered(engine.generate([prompt.ids for prompt in prompts], room))
     return [
         {
             "id": example.id,

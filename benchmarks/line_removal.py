@@ -1,4 +1,4 @@
-"""How well a refiner removes noise lines, next to ways that need no language model, on the same lines of the same pages.
+"""How well a refiner removes noise lines, next to ways that need no language model, on the same lines.
 
     python -m benchmarks.line_removal --train weblines_train.jsonl.gz --valid weblines_valid.jsonl.gz \\
         --test weblines_test.jsonl.gz --refiner small=runs/web/adaptation/chunk/validate
@@ -8,22 +8,23 @@ score. Choosing happens on the valid split, so that is what is scored; `--score 
 
 The rows: F1, precision and recall of removed lines over all lines (paper, A.3, Equations 5 to 7) with a bootstrap
 interval of the F1 over documents, and the mean F1 of documents. The ways are two constants, two rules of one line, the
-rule-based stand-in as `annotation program` asks it, and gradient-boosted trees on features of a line and its neighbours,
-trained on the train split, cut at 0.5 and, where another threshold is better on the valid split, also at that one.
+rule-based stand-in as `annotation program` asks it, and gradient-boosted trees on features of a line and its
+neighbours, trained on the train split, cut at 0.5 and, where another threshold is better on valid, also at that one.
 
 A refiner is an artefact of `adaptation validate` for the chunk task, of which the checkpoint with the highest F1 is
 shown; for `--score test` it may hold only one, for nothing is chosen there. Its chunks are put together by document,
-without the guards of refinement. Lines that none of its examples covers count as kept. How far a chunk goes is read
-from the artefact's examples, and where they are gone taken to be up to the next chunk or the page's end.
+without the guards of refinement. Lines that no prediction covers count as kept. How far a chunk goes is read from the
+artefact's examples, and where they are gone taken to be up to the next chunk or the page's end.
 """
 
 import argparse
 import gzip
 import importlib.util
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ from prox.program import parse_program
 RESAMPLES = 1_000
 NEIGHBOURS = 4  # lines on each side
 FOLDS = 5
-END_OF_SENTENCE = re.compile(r"[.!?:;…][\"”’')\]]*\s*$")
-LINK_LIKE = re.compile(r"https?:|www\.|@\w|\.(?:com|org|net)\b|[›»→]", re.IGNORECASE)
+END_OF_SENTENCE = re.compile(r"[.!?:;…][\"'”\u2019)\]]*\s*$")
+LINK_LIKE = re.compile(r"https?:|www\.|@\w|\.(?:com|org|net)\b|[\u203a»→]", re.IGNORECASE)
 FOOTER_LIKE = re.compile(r"©|\(c\)|copyright|all rights reserved", re.IGNORECASE)
 WORD_OR_MARK = r"\w+|[^\w\s]"  # a bag of these: marks say as much as words
 
@@ -107,9 +108,8 @@ def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 row = json.loads(line)
-                if not isinstance(row, dict) or (missing := [name for name in fields if name not in row]):
-                    wanted = ", ".join(missing) if isinstance(row, dict) else "fields"
-                    raise UserError(f"{path}, line {number}, has no {wanted}: a row needs {', '.join(fields)}")
+                if not isinstance(row, dict) or not row.keys() >= set(fields):
+                    raise UserError(f"{path}, line {number}: a row must be an object with {', '.join(fields)}")
                 yield row
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} can't be read after line {max(0, number - 1)} ({error}): get it again") from None
@@ -119,16 +119,15 @@ def read_labelled(path: Path) -> list[Page]:
     """The labelled pages of a file; labels that fit no line, and an id that comes twice, are a ``UserError``."""
     pages: dict[str, Page] = {}
     for row in read_rows(path, "id", "text", "noise_lines", "ambiguous_lines"):
-        page = Page(row["id"], row["text"], frozenset(row["noise_lines"]), frozenset(row["ambiguous_lines"]))
-        last = len(page.lines) - 1
-        if not all(type(number) is int and 0 <= number <= last for number in page.noise | page.ambiguous):
-            raise UserError(f"{path}: page {page.id!r} has labels of lines that it lacks: lines are 0 to {last}")
-        if page.noise & page.ambiguous:
-            raise UserError(
-                f"{path}: page {page.id!r} calls line {min(page.noise & page.ambiguous)} noise and ambiguous"
-            )
-        if pages.setdefault(page.id, page) is not page:
-            raise UserError(f"{path}: the id {page.id!r} comes twice: ids must tell pages apart")
+        numbers = range(row["text"].count("\n") + 1)
+        for name in ("noise_lines", "ambiguous_lines"):
+            if not isinstance(row[name], list) or not all(type(one) is int and one in numbers for one in row[name]):
+                raise UserError(f"{path}: {name} of {row['id']!r} must be a list of numbers below {numbers.stop}")
+        noise, ambiguous = frozenset(row["noise_lines"]), frozenset(row["ambiguous_lines"])
+        if row["id"] in pages or noise & ambiguous:
+            fault = "comes twice" if row["id"] in pages else f"has line {min(noise & ambiguous)} as noise and ambiguous"
+            raise UserError(f"{path}: {row['id']!r} {fault}: mend the file")
+        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous)
     if not any(page.counted for page in pages.values()):
         raise UserError(f"{path} has no labelled line: give a file with pages")
     return list(pages.values())
@@ -138,16 +137,9 @@ def score(way: str, pages: Sequence[Page], removed: Removed, seed: int, lines_no
     """The row of a way that removes these lines."""
     counts = [page.counts(lines) for page, lines in zip(pages, removed, strict=True)]
     total = sum(counts, Counts())
-    return Row(
-        way,
-        total.f1,
-        interval_of_f1(counts, seed),
-        total.precision,
-        total.recall,
-        macro_f1(counts),
-        total.total,
-        lines_not_covered,
-    )
+    interval = interval_of_f1(counts, seed)
+    ratios = (total.precision, total.recall, macro_f1(counts))
+    return Row(way, total.f1, interval, *ratios, total.total, lines_not_covered)
 
 
 def interval_of_f1(counts: Sequence[Counts], seed: int) -> tuple[float, float]:
@@ -159,13 +151,8 @@ def interval_of_f1(counts: Sequence[Counts], seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def is_short(line: str) -> bool:
-    """Fewer than 8 words."""
-    return len(line.split()) < 8
-
-
 def is_fragment(line: str) -> bool:
-    """Under 12 words that don't end as a sentence does, a colon's or semicolon's half of one included."""
+    """Under 12 words that don't end as a sentence or a clause does."""
     return len(line.split()) < 12 and not END_OF_SENTENCE.search(line)
 
 
@@ -224,27 +211,19 @@ class Trees:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        self._vectorizer = HashingVectorizer(
-            n_features=2**18, ngram_range=(1, 2), token_pattern=WORD_OR_MARK, alternate_sign=False
-        )
         self._seed = seed
+        self._vectorizer = HashingVectorizer(n_features=2**18, ngram_range=(1, 2), token_pattern=WORD_OR_MARK)
         self._bag = self._fit_bag(train)
-        features = np.concatenate(self._features(train, self._scores_out_of_fold(train)))
+        features = np.concatenate(self._features_out_of_fold(train))
         labels, counted = labels_of(train)
         # Stopping early would hold out single lines, whose neighbours it has seen.
-        self._trees = HistGradientBoostingClassifier(
-            max_iter=300,
-            learning_rate=0.08,
-            max_leaf_nodes=63,
-            min_samples_leaf=50,
-            early_stopping=False,
-            random_state=seed,
-        ).fit(features[counted], labels[counted])
+        settings = {"max_iter": 300, "learning_rate": 0.08, "max_leaf_nodes": 63, "min_samples_leaf": 50}
+        trees = HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=seed)
+        self._trees = trees.fit(features[counted], labels[counted])
 
     def probabilities(self, pages: Sequence[Page]) -> list[np.ndarray]:
         """How likely each line of each page is noise."""
-        features = self._features(pages, [self._bag_scores(self._bag, page) for page in pages])
-        return [self._trees.predict_proba(rows)[:, 1] for rows in features]
+        return [self._trees.predict_proba(self._features(self._bag, page))[:, 1] for page in pages]
 
     def _fit_bag(self, pages: Sequence[Page]) -> Any:
         from sklearn.linear_model import SGDClassifier
@@ -254,20 +233,15 @@ class Trees:
         model = SGDClassifier(loss="log_loss", alpha=1e-6, average=True, max_iter=10, tol=None, random_state=self._seed)
         return model.fit(words[np.flatnonzero(counted)], labels[counted])
 
-    def _scores_out_of_fold(self, pages: Sequence[Page]) -> list[np.ndarray]:
-        """Each page's scores by a model that has not seen it, so that the trees don't trust the words too much."""
+    def _features_out_of_fold(self, pages: Sequence[Page]) -> list[np.ndarray]:
+        """Words are scored by a model that has not seen the page, so that the trees don't trust them too much."""
         fold = np.random.default_rng(self._seed).permutation(len(pages)) % FOLDS
-        models = [
-            self._fit_bag([page for page, of in zip(pages, fold, strict=True) if of != out]) for out in range(FOLDS)
-        ]
-        return [self._bag_scores(models[of], page) for page, of in zip(pages, fold, strict=True)]
+        others = [[page for page, of in zip(pages, fold, strict=True) if of != out] for out in range(FOLDS)]
+        models = [self._fit_bag(part) for part in others]
+        return [self._features(models[of], page) for page, of in zip(pages, fold, strict=True)]
 
-    def _bag_scores(self, model: Any, page: Page) -> np.ndarray:
-        return model.decision_function(self._vectorizer.transform(page.lines))
-
-    @staticmethod
-    def _features(pages: Sequence[Page], scores: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [page_features(page.lines, of_page) for page, of_page in zip(pages, scores, strict=True)]
+    def _features(self, bag: Any, page: Page) -> np.ndarray:
+        return page_features(page.lines, bag.decision_function(self._vectorizer.transform(page.lines)))
 
 
 def labels_of(pages: Sequence[Page]) -> tuple[np.ndarray, np.ndarray]:
@@ -322,20 +296,19 @@ def read_chunk_lengths(metrics: dict[str, Any], pages: dict[str, Page]) -> dict[
 def score_refiner(name: str, folder: Path, pages: Sequence[Page], split: str, seed: int) -> Row:
     """The row of the artefact's best checkpoint."""
     checkpoint, metrics = best_checkpoint(folder, split)
-    by_id = {page.id: page for page in pages}
-    lengths = read_chunk_lengths(metrics, by_id)
+    lengths = read_chunk_lengths(metrics, {page.id: page for page in pages})
     path = folder / checkpoint / "predictions.jsonl"
     answers: dict[str, dict[int, dict[str, Any]]] = {page.id: {} for page in pages}
     for row in read_rows(path, "id", "first_line", "predicted", "style", "num_tokens", "finish_reason"):
-        answers.get(row["id"], {})[row["first_line"]] = row
+        if row["id"] in answers:
+            answers[row["id"]][row["first_line"]] = row
     if not any(answers.values()):
         raise UserError(f"{path} has no answer about a page of the {split} split: validate on that split's examples")
     removed: list[frozenset[int]] = []
     not_covered = 0
     for page in pages:
         of_page, covered = frozenset[int](), set[int]()
-        starts = sorted(answers[page.id])
-        for first, next_one in zip(starts, [*starts[1:], len(page.lines)], strict=False):
+        for first, next_one in itertools.pairwise([*sorted(answers[page.id]), len(page.lines)]):
             row = answers[page.id][first]
             count = lengths.get((page.id, first), next_one - first)
             program = program_of(Completion(row["predicted"], row["num_tokens"], row["finish_reason"]), row["style"])
@@ -349,23 +322,26 @@ def score_refiner(name: str, folder: Path, pages: Sequence[Page], split: str, se
 def score_rules(pages: Sequence[Page], seed: int) -> list[Row]:
     """The rows of the ways that learn nothing."""
     programmer = Programmer(ProgramConfig(Path(), annotator=AnnotatorConfig(kind="stand_in")), StandIn())
-    ways: dict[str, Removed] = {
-        "remove nothing": [set() for _ in pages],
-        "remove all": [set(range(len(page.lines))) for page in pages],
-        "fewer than 8 words": [{n for n, line in enumerate(page.lines) if is_short(line)} for page in pages],
-        "under 12 words and no end punctuation": [
-            {number for number, line in enumerate(page.lines) if is_fragment(line)} for page in pages
-        ],
-        StandIn.name: [ask_stand_in(page, programmer) for page in pages],
+    rules: dict[str, Callable[[str], bool]] = {
+        "remove nothing": lambda line: False,
+        "remove all": lambda line: True,
+        "fewer than 8 words": lambda line: len(line.split()) < 8,
+        "under 12 words and no end punctuation": is_fragment,
     }
+    ways: dict[str, Removed] = {
+        way: [{number for number, line in enumerate(page.lines) if rule(line)} for page in pages]
+        for way, rule in rules.items()
+    }
+    ways[StandIn.name] = [ask_stand_in(page, programmer) for page in pages]
     return [score(way, pages, removed, seed) for way, removed in ways.items()]
 
 
 def score_trees(train: Sequence[Page], valid: Sequence[Page], pages: Sequence[Page], seed: int) -> list[Row]:
     """The rows of the trees; a second threshold only where it differs."""
     trees = Trees(train, seed)
-    threshold = best_threshold(valid, trees.probabilities(valid))
-    probabilities = trees.probabilities(pages)
+    on_valid = trees.probabilities(valid)
+    threshold = best_threshold(valid, on_valid)
+    probabilities = on_valid if pages is valid else trees.probabilities(pages)
     rows = [score("boosted trees", pages, above(0.5, probabilities), seed)]
     if threshold != 0.5:
         way = f"boosted trees, threshold {threshold:.2f} chosen on valid"
@@ -378,6 +354,8 @@ def compare(options: argparse.Namespace) -> list[Row]:
     if importlib.util.find_spec("sklearn") is None:
         raise UserError("scikit-learn, which the trees need, is not installed: run scripts/setup.sh, or install it")
     train, valid, test = (read_labelled(path) for path in (options.train, options.valid, options.test))
+    if len(train) < FOLDS or len({number in page.noise for page in train for number in page.counted}) < 2:
+        raise UserError(f"{options.train} must hold {FOLDS} pages or more, with lines of both kinds")
     pages, seed = {"valid": valid, "test": test}[options.score], options.seed
     refiners = [score_refiner(name, folder, pages, options.score, seed) for name, folder in options.refiner]
     return score_rules(pages, seed) + score_trees(train, valid, pages, seed) + refiners

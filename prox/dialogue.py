@@ -43,6 +43,9 @@ class Dialogue:
     lines a chunk, for refiners that remove lines. They can't see every string that `normalize` might replace."""
     style: Style = "calls"
     """Style of the chunk programs: the paper's `calls`, or `compact`."""
+    max_new_tokens: int | None = None
+    """Tokens of the longest answer that the refiner was taught, with its EOS; export fills it in. It is not asked for
+    longer ones, so that the rest of its context is free for prompts."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -58,6 +61,10 @@ class Dialogue:
                 f"dialogue.max_line_characters is {self.max_line_characters}: give {MIN_LINE_CHARACTERS} or more, or "
                 "leave it unset"
             )
+
+    def answer_room(self, max_new_tokens: int) -> int:
+        """Tokens an answer may have where a config allows so many."""
+        return max_new_tokens if self.max_new_tokens is None else min(max_new_tokens, self.max_new_tokens)
 
     def shown(self, text: str) -> str:
         """What a refiner sees of the text of a chunk, or of the document it is cut from; line breaks stay."""

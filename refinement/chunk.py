@@ -44,13 +44,14 @@ class Limits:
 
 
 def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
-    """The config's window and answer length, lowered where the refiner's context can't hold both and the frame.
+    """The config's window and answer length, lowered where the refiner was taught shorter answers only, or where its
+    context can't hold both and the frame.
 
     Raises ``UserError`` where no usable window would be left.
     """
     context = refiner.engine.max_context
     frame = PromptRenderer(refiner.dialogue, refiner.tokenizer, context).frame_tokens
-    window, max_new_tokens = config.window, config.max_new_tokens
+    window, max_new_tokens = config.window, refiner.dialogue.answer_room(config.max_new_tokens)
     if window + frame + max_new_tokens > context:
         max_new_tokens = min(max_new_tokens, context // 4)
         window = min(window, context - frame - max_new_tokens)
@@ -62,7 +63,9 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     settings = (("window", config.window, window), ("max_new_tokens", config.max_new_tokens, max_new_tokens))
     lowered = [f"--{name} {asked} is lowered to {used}" for name, asked, used in settings if used < asked]
     if lowered:
-        log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}")
+        taught = refiner.dialogue.max_new_tokens
+        longest = "" if taught is None else f", and it was taught answers of up to {taught} tokens"
+        log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}{longest}")
     return Limits(window, context - max_new_tokens, max_new_tokens)
 
 

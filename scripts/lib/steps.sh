@@ -30,11 +30,12 @@ configs() {
     done
 }
 
-# scales: a scale may build on another; configs/scales/pico only says where it differs from nano, and paper is what
-# configs/<stage>/ says already.
+# scales: a scale may build on another; configs/scales/pico only says where it differs from nano, labels_pico where it
+# differs from labels, and paper is what configs/<stage>/ says already.
 scales() {
     case $SCALE in
         pico) echo nano pico ;;
+        labels_pico) echo labels labels_pico ;;
         *) echo "$SCALE" ;;
     esac
 }
@@ -149,12 +150,17 @@ pretrain_arm() {
         --output "$RUN/pretraining/$1/export"
 }
 
-# make_refiner TASK EXAMPLES BASE: export, fine-tune, score every checkpoint, keep the best as adaptation/TASK/refiner.
+# make_refiner TASK EXAMPLES BASE [OPTIONS]: export, fine-tune (with these options), score every checkpoint, keep the best
+# as adaptation/TASK/refiner. tune_refiner: the same of examples that are exported already.
 make_refiner() {
+    step adaptation "export:$1" --examples "$2" --base "$3" --output "$RUN/adaptation/$1/examples"
+    tune_refiner "$@"
+}
+
+tune_refiner() {
     local out=$RUN/adaptation/$1
-    step adaptation "export:$1" --examples "$2" --base "$3" --output "$out/examples"
     step adaptation "train:$1" --data "$out/examples" --base "$3" --output "$out/train" \
-        --tracking.group "$(basename "$RUN")" --tracking.name "$1-refiner"
+        --tracking.group "$(basename "$RUN")" --tracking.name "$1-refiner" "${@:4}"
     step adaptation "validate:$1" --checkpoints "$out/train" --examples "$2" --output "$out/validate"
     step adaptation select --metrics "$out/validate" --output "$out/refiner"
 }

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Fine-tunes refiners on your training sets: scripts/run_adapt.sh --examples DIR --base MODEL --output DIR [options]
+#   [-- more]
+#
+#   --examples DIR             training sets: the split/ of scripts/run_annotate.sh, or what `annotation pairs` wrote
+#   --base MODEL               folder or hub name of any causal language model of Hugging Face's; a refiner's folder is
+#                              adapted further, and asked as it was taught
+#   --output DIR               where everything goes; the refiners are DIR/adaptation/document/refiner and
+#                              DIR/adaptation/chunk/refiner, each with its card
+#   --task document|chunk|both which refiners (default: both)
+#   --config FILE              config of the training, as configs/adaptation/train_tlm_m.yaml
+#   -- more                    further options of `adaptation train`, as `--devices 8 --micro_batch_size 4`
+#
+# A rerun skips what is finished; an interrupted training goes on from its last epoch.
+set -euo pipefail
+# shellcheck source=scripts/lib/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
+# shellcheck source=scripts/lib/options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
+
+EXAMPLES="" BASE="" OUTPUT="" TASK=both CONFIG=""
+read_options "examples base output task config" "" "$@"
+for name in EXAMPLES BASE OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
+case $TASK in both) TASKS=(document chunk) ;; document | chunk) TASKS=("$TASK") ;; *) fail "--task is '$TASK': document, chunk or both" ;; esac
+[ -z "$CONFIG" ] || [ -f "$CONFIG" ] || fail "$CONFIG does not exist: give a config file"
+SCALE=${SCALE:-paper}
+"$ROOT/scripts/setup.sh"
+
+RUN=$(realpath -m "$OUTPUT") EXAMPLES=$(realpath -m "$EXAMPLES") CORPUS=$EXAMPLES
+if [ -e "$BASE" ]; then BASE=$(realpath "$BASE"); fi
+TRAINING=("${MORE[@]}")
+if [ -n "$CONFIG" ]; then TRAINING=(--config "$(realpath "$CONFIG")" "${TRAINING[@]}"); fi
+start_recipe adapt
+
+for task in "${TASKS[@]}"; do make_refiner "$task" "$EXAMPLES" "$BASE" "${TRAINING[@]}"; done
+for task in "${TASKS[@]}"; do cat "$RUN/adaptation/$task/refiner/README.md"; done
+finish_recipe refiners "$RUN/adaptation"

@@ -1,0 +1,148 @@
+"""`scripts/run_adapt.sh` and `scripts/run_from_labels.sh`: what they ask the commands for, and what they refuse."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from prox.command import CommandConfig, parse
+from tests.core.conftest import Rehearsal
+
+Steps = list[tuple[str, CommandConfig]]
+
+
+def asked(rehearsal: Rehearsal, command: str, **environment: str) -> Steps:
+    """(stage and verb, config) of each command."""
+    done = rehearsal.run(command, **environment)
+    assert done.returncode == 0, done.stderr
+    steps = []
+    for module, *arguments in rehearsal.commands():
+        verbs = importlib.import_module(f"{module}.__main__").VERBS
+        steps.append((f"{module} {arguments[0]}", parse(module, verbs, arguments)[1]))
+    return steps
+
+
+def with_cards(rehearsal: Rehearsal, *refiners: str) -> Rehearsal:
+    """The cards that a recipe shows at its end, which no recorded command writes."""
+    for refiner in refiners:
+        card = rehearsal.folder / refiner / "README.md"
+        card.parent.mkdir(parents=True)
+        card.write_text("the card\n")
+    return rehearsal
+
+
+def test_both_refiners_of_a_base(rehearsal: Rehearsal) -> None:
+    with_cards(rehearsal, "out/adaptation/document/refiner", "out/adaptation/chunk/refiner")
+    command = "scripts/run_adapt.sh --examples annotated/split --base org/model --output out"
+    steps = asked(rehearsal, f"{command} --config configs/adaptation/train_tlm_m.yaml -- --devices 2")
+    one = ["adaptation export", "adaptation train", "adaptation validate", "adaptation select"]
+    assert [name for name, _ in steps] == one * 2
+    for task, (export, train, validate, select) in zip(
+        ("document", "chunk"), ([config for _, config in steps[:4]], [config for _, config in steps[4:]]), strict=True
+    ):
+        out = rehearsal.folder / "out/adaptation" / task
+        assert (export.task, export.base, train.base) == (task, "org/model", "org/model")
+        assert export.examples == validate.examples == rehearsal.folder / "annotated/split"
+        assert (train.micro_batch_size, train.gradient_checkpointing, train.devices) == (8, True, 2)
+        assert (train.global_batch_size, train.learning_rate, train.num_epochs) == (64, 1e-5, 4)
+        assert (train.data, validate.checkpoints, validate.task) == (out / "examples", out / "train", task)
+        assert (select.metrics, select.output) == (out / "validate", out / "refiner")
+
+
+def test_a_refiner_of_math_starts_from_the_general_one(rehearsal: Rehearsal) -> None:
+    with_cards(rehearsal, "math/adaptation/chunk/refiner")
+    general = "runs/quickstart/adaptation/chunk/refiner"
+    steps = asked(
+        rehearsal,
+        f"scripts/run_adapt.sh --examples annotated/split --base {general} --task chunk --output math "
+        "--config configs/adaptation/train_math.yaml",
+    )
+    assert len(steps) == 4
+    assert steps[1][1].base == str(rehearsal.folder / general)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--base b --output o", "--examples is missing"),
+        ("--examples e --base b --output o --task page", "--task is 'page': document, chunk or both"),
+        ("--examples e --base b --output o --config c.yaml", "c.yaml does not exist: give a config file"),
+    ],
+)
+def test_adapting_with_wrong_options(rehearsal: Rehearsal, options: str, message: str) -> None:
+    done = rehearsal.run(f"scripts/run_adapt.sh {options}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not rehearsal.commands()
+
+
+@pytest.fixture
+def labelled(rehearsal: Rehearsal) -> Rehearsal:
+    for name in ("train.jsonl", "valid.jsonl", "test.jsonl", "more/a.jsonl", "more/b.jsonl"):
+        path = rehearsal.folder / "pages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"text": "A page"}\n')
+    (rehearsal.folder / "out/adaptation/chunk/examples").mkdir(parents=True)
+    (rehearsal.folder / "out/adaptation/chunk/examples/documents.jsonl").write_text("{}\n")
+    return with_cards(rehearsal, "out/adaptation/chunk/refiner")
+
+
+FROM_LABELS = "scripts/run_from_labels.sh --train pages/train.jsonl --valid pages/valid.jsonl --output out"
+
+
+def targets(folder: Path) -> list[str]:
+    return sorted(path.resolve().name for path in folder.iterdir())
+
+
+def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal) -> None:
+    steps = asked(labelled, f"{FROM_LABELS} --test pages/test.jsonl --raw 'pages/more/*.jsonl'")
+    assert [name for name, _ in steps] == [
+        *["refinement ingest"] * 4,
+        "pretraining tokenizer",
+        "annotation pairs",
+        "adaptation export",
+        "refinement ingest",
+        "pretraining tokenize",
+        "pretraining train",
+        "pretraining export",
+        *["adaptation train", "adaptation validate", "adaptation select"],
+        "annotation pairs",
+        "adaptation validate",
+    ]
+    configs = {(name, config.output.name): config for name, config in steps}
+    out = labelled.folder / "out"
+    assert targets(out / "files/raw") == ["a.jsonl", "b.jsonl", "train.jsonl"]
+    assert targets(out / "files/base") == ["a.jsonl", "b.jsonl", "documents.jsonl"]
+    pairs, export = configs["annotation pairs", "sets"], configs["adaptation export", "examples"]
+    assert (pairs.documents, pairs.valid_documents) == (out / "refinement/train", out / "refinement/valid")
+    assert pairs.noise_lines_column == "noise_lines"
+    assert pairs.max_line_characters == export.dialogue.max_line_characters == 60
+    assert export.write_documents
+    assert export.base == str(out / "pretraining/tokenizer")
+    train, tokenizer = configs["pretraining train", "train"], configs["pretraining tokenizer", "tokenizer"]
+    assert train.resolved_shape().context == export.context == tokenizer.model_max_length == 768
+    assert train.resolved_shape().vocab_size == tokenizer.vocab_size
+    chosen, tested = configs["adaptation validate", "validate"], configs["adaptation validate", "test"]
+    assert chosen.examples == out / "annotation/sets"
+    assert (tested.examples, tested.checkpoint) == (out / "annotation/test_sets", str(out / "adaptation/chunk/refiner"))
+    assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
+
+
+def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
+    steps = asked(labelled, f"{FROM_LABELS} --clean_column clean", SCALE="labels_pico")
+    assert [name for name, _ in steps].count("adaptation validate") == 1
+    (pairs,) = [config for name, config in steps if name == "annotation pairs"]
+    assert (pairs.clean_column, pairs.noise_lines_column) == ("clean", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--train 'pages/*.parquet'", "--train pages/*.parquet: no such file"),
+        ("--raw pages/more", "--raw pages/more is a folder: give its files"),
+    ],
+)
+def test_labels_that_are_not_there(labelled: Rehearsal, options: str, message: str) -> None:
+    done = labelled.run(f"{FROM_LABELS} {options}")
+    assert done.returncode == 2
+    assert message in done.stderr
