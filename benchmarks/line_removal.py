@@ -18,13 +18,9 @@ artefact's examples, and where they are gone taken to be up to the next chunk or
 """
 
 import argparse
-import gzip
 import importlib.util
 import itertools
-import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,8 @@ from annotation.asking import Outcome
 from annotation.configs import AnnotatorConfig, ProgramConfig
 from annotation.program import DocumentChunk, Programmer
 from annotation.stand_in import StandIn
+from benchmarks.labelled_pages import Page, read_labelled, read_rows
+from benchmarks.line_trees import END_OF_SENTENCE, FOLDS, Removed, Trees, above, best_threshold
 from prox import artifact
 from prox.answers import program_of
 from prox.chunking import split_into_chunks
@@ -44,45 +42,6 @@ from prox.errors import UserError
 from prox.program import parse_program
 
 RESAMPLES = 1_000
-NEIGHBOURS = 4  # lines on each side
-FOLDS = 5
-END_OF_SENTENCE = re.compile(r"[.!?:;…][\"'”\u2019)\]]*\s*$")
-LINK_LIKE = re.compile(r"https?:|www\.|@\w|\.(?:com|org|net)\b|[\u203a»→]", re.IGNORECASE)
-FOOTER_LIKE = re.compile(r"©|\(c\)|copyright|all rights reserved", re.IGNORECASE)
-WORD_OR_MARK = r"\w+|[^\w\s]"  # a bag of these: marks say as much as words
-
-Removed = Sequence[Set[int]]
-"""Numbers of the removed lines of each page."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A labelled page; lines that are in neither set are content."""
-
-    id: str
-    text: str
-    noise: frozenset[int]
-    ambiguous: frozenset[int]
-
-    @property
-    def lines(self) -> list[str]:
-        """As the labels count them."""
-        return self.text.split("\n")
-
-    @property
-    def counted(self) -> list[int]:
-        """Numbers of the lines that have a label."""
-        return [number for number in range(len(self.lines)) if number not in self.ambiguous]
-
-    def counts(self, removed: Set[int]) -> Counts:
-        """Lines in Equations 5 to 7."""
-        removed = removed - self.ambiguous
-        return Counts(
-            true_positives=len(removed & self.noise),
-            false_positives=len(removed - self.noise),
-            false_negatives=len(self.noise - removed),
-            true_negatives=len(self.counted) - len(removed | self.noise),
-        )
 
 
 @dataclass(frozen=True)
@@ -97,40 +56,6 @@ class Row:
     f1_macro_documents: float
     lines: int
     lines_not_covered: int = 0
-
-
-def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON-lines file, .gz or plain; one that can't be read or lacks a field is a ``UserError``."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: give a JSON-lines file, .gz or plain")
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or not row.keys() >= set(fields):
-                    raise UserError(f"{path}, line {number}: a row must be an object with {', '.join(fields)}")
-                yield row
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path} can't be read after line {max(0, number - 1)} ({error}): get it again") from None
-
-
-def read_labelled(path: Path) -> list[Page]:
-    """The labelled pages of a file; labels that fit no line, and an id that comes twice, are a ``UserError``."""
-    pages: dict[str, Page] = {}
-    for row in read_rows(path, "id", "text", "noise_lines", "ambiguous_lines"):
-        numbers = range(row["text"].count("\n") + 1)
-        for name in ("noise_lines", "ambiguous_lines"):
-            if not isinstance(row[name], list) or not all(type(one) is int and one in numbers for one in row[name]):
-                raise UserError(f"{path}: {name} of {row['id']!r} must be a list of numbers below {numbers.stop}")
-        noise, ambiguous = frozenset(row["noise_lines"]), frozenset(row["ambiguous_lines"])
-        if row["id"] in pages or noise & ambiguous:
-            fault = "comes twice" if row["id"] in pages else f"has line {min(noise & ambiguous)} as noise and ambiguous"
-            raise UserError(f"{path}: {row['id']!r} {fault}: mend the file")
-        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous)
-    if not any(page.counted for page in pages.values()):
-        raise UserError(f"{path} has no labelled line: give a file with pages")
-    return list(pages.values())
 
 
 def score(way: str, pages: Sequence[Page], removed: Removed, seed: int, lines_not_covered: int = 0) -> Row:
@@ -171,101 +96,6 @@ def ask_stand_in(page: Page, programmer: Programmer) -> frozenset[int]:
             program = parse_program(row["program"])
             removed |= removed_lines(program, chunk.first_line, chunk.end_line - chunk.first_line)
     return removed
-
-
-def line_features(line: str, repeats: int) -> list[float]:
-    """What a line looks like by itself; ``repeats`` is how often its page has it."""
-    words, size = line.split(), max(1, len(line))
-    return [
-        len(line),
-        len(words),
-        len(line) / max(1, len(words)),
-        sum(not (character.isalnum() or character.isspace()) for character in line) / size,
-        sum(character.isdigit() for character in line) / size,
-        sum(character.isupper() for character in line) / size,
-        bool(END_OF_SENTENCE.search(line)),
-        line[:1].isupper(),
-        bool(LINK_LIKE.search(line)),
-        "|" in line,
-        bool(FOOTER_LIKE.search(line)),
-        repeats,
-    ]
-
-
-def page_features(lines: Sequence[str], bag_scores: np.ndarray) -> np.ndarray:
-    """A row a line: its place, its looks and bag-of-words score, and those of its neighbours; NaN beyond the page."""
-    repeats = Counter(lines)
-    looks = np.array([[*line_features(line, repeats[line]), bag] for line, bag in zip(lines, bag_scores, strict=True)])
-    number, (count, width) = np.arange(len(lines)), looks.shape
-    around = np.full((count + 2 * NEIGHBOURS, width), np.nan)
-    around[NEIGHBOURS : NEIGHBOURS + count] = looks
-    place = np.stack([number, number / count, count - 1 - number, np.full(count, count)], axis=1)
-    windows = [around[begin : begin + count] for begin in range(2 * NEIGHBOURS + 1)]
-    return np.concatenate([place, *windows], axis=1).astype(np.float32)
-
-
-class Trees:
-    """Gradient-boosted trees over ``page_features``, with a linear model of a line's words as one of the features."""
-
-    def __init__(self, train: Sequence[Page], seed: int) -> None:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        self._seed = seed
-        self._vectorizer = HashingVectorizer(n_features=2**18, ngram_range=(1, 2), token_pattern=WORD_OR_MARK)
-        self._bag = self._fit_bag(train)
-        features = np.concatenate(self._features_out_of_fold(train))
-        labels, counted = labels_of(train)
-        # Stopping early would hold out single lines, whose neighbours it has seen.
-        settings = {"max_iter": 300, "learning_rate": 0.08, "max_leaf_nodes": 63, "min_samples_leaf": 50}
-        trees = HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=seed)
-        self._trees = trees.fit(features[counted], labels[counted])
-
-    def probabilities(self, pages: Sequence[Page]) -> list[np.ndarray]:
-        """How likely each line of each page is noise."""
-        return [self._trees.predict_proba(self._features(self._bag, page))[:, 1] for page in pages]
-
-    def _fit_bag(self, pages: Sequence[Page]) -> Any:
-        from sklearn.linear_model import SGDClassifier
-
-        labels, counted = labels_of(pages)
-        words = self._vectorizer.transform([line for page in pages for line in page.lines])
-        model = SGDClassifier(loss="log_loss", alpha=1e-6, average=True, max_iter=10, tol=None, random_state=self._seed)
-        return model.fit(words[np.flatnonzero(counted)], labels[counted])
-
-    def _features_out_of_fold(self, pages: Sequence[Page]) -> list[np.ndarray]:
-        """Words are scored by a model that has not seen the page, so that the trees don't trust them too much."""
-        fold = np.random.default_rng(self._seed).permutation(len(pages)) % FOLDS
-        others = [[page for page, of in zip(pages, fold, strict=True) if of != out] for out in range(FOLDS)]
-        models = [self._fit_bag(part) for part in others]
-        return [self._features(models[of], page) for page, of in zip(pages, fold, strict=True)]
-
-    def _features(self, bag: Any, page: Page) -> np.ndarray:
-        return page_features(page.lines, bag.decision_function(self._vectorizer.transform(page.lines)))
-
-
-def labels_of(pages: Sequence[Page]) -> tuple[np.ndarray, np.ndarray]:
-    """(noise or not, counted or not) for the lines of all pages in order."""
-    labels = [number in page.noise for page in pages for number in range(len(page.lines))]
-    counted = [number not in page.ambiguous for page in pages for number in range(len(page.lines))]
-    return np.array(labels), np.array(counted)
-
-
-def above(threshold: float, probabilities: Sequence[np.ndarray]) -> Removed:
-    """Lines whose probability reaches the threshold."""
-    return [set(np.flatnonzero(of_page >= threshold).tolist()) for of_page in probabilities]
-
-
-def best_threshold(pages: Sequence[Page], probabilities: Sequence[np.ndarray]) -> float:
-    """The threshold, in hundredths, with the highest F1 over all lines; of equal ones that nearest 0.5."""
-    labels, counted = labels_of(pages)
-    actual, given = labels[counted], np.concatenate(probabilities)[counted]
-
-    def f1(hundredths: int) -> float:
-        predicted = given >= hundredths / 100
-        return 2 * (predicted & actual).sum() / max(1, predicted.sum() + actual.sum())
-
-    return max(sorted(range(5, 96), key=lambda hundredths: abs(hundredths - 50)), key=f1) / 100
 
 
 def best_checkpoint(folder: Path, split: str) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import language, refiners
+from benchmarks import fine_tuning, language, refiners
 from tests.conftest import REPOSITORY
 
 
@@ -38,3 +38,12 @@ def test_the_benchmark_of_the_document_stage_compares_three_ways(
     refiners.main()
     rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| \d/3 \|$", capsys.readouterr().out, re.M)
     assert rows == ["decoded", "published"]
+
+
+def test_the_benchmark_of_fine_tuning_compares_equal_losses(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--base", str(tiny_checkpoint), "--context", "64", "--batch", "2", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["fine_tuning.py", *options])
+    fine_tuning.main()
+    assert re.search(r"^\| answers alone \| [\d,]+ \| [\d,]+ \| [\d.]+ \|$", capsys.readouterr().out, re.M)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks import line_removal
-from benchmarks.line_removal import Page, Row, best_threshold, interval_of_f1
+from benchmarks.labelled_pages import Page
+from benchmarks.line_removal import Row, interval_of_f1
+from benchmarks.line_trees import best_threshold
 from prox.confusion import Counts
 
 MENU = ["Start", "Products and prices", "© 2020 Example. All rights reserved.", "Share this"]

@@ -11,6 +11,14 @@ import pytest
 from prox.command import parse
 from tests.core.conftest import Rehearsal
 
+# What users have before a block, or its commands write where they are not merely recorded.
+FILES_OF_THE_COMMANDS = (
+    *(f"{name}.jsonl.gz" for name in ("train", "valid", "test", "raw")),
+    *(f"adapted/adaptation/{task}/refiner/README.md" for task in ("document", "chunk")),
+    "from_labels/adaptation/chunk/refiner/README.md",
+    "from_labels/adaptation/chunk/examples/documents.jsonl",
+)
+
 
 def blocks(repository: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -25,6 +33,10 @@ def test_the_two_commands_come_first(repository: Path) -> None:
 
 def test_shell_commands_ask_for_what_the_command_line_takes(repository: Path, rehearsal: Rehearsal) -> None:
     (rehearsal.folder / "my_corpus.yaml").write_text("corpus: {format: jsonl, path: pages.jsonl}\n")
+    for name in FILES_OF_THE_COMMANDS:
+        path = rehearsal.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     parsed = set()
     for block in blocks(repository, "bash"):
         done = rehearsal.run(block)
