@@ -1,7 +1,7 @@
 """How fast refiners are asked, each figure as a ratio to a named alternative in the same run.
 
     python -m benchmarks.refiners document --refiner runs/quickstart/adaptation/document/refiner
-    python -m benchmarks.refiners engines --refiner runs/quickstart/adaptation/chunk/refiner
+    python -m benchmarks.refiners engines --refiner runs/quickstart/adaptation/chunk/refiner --chunks 200
 
 document: documents to decisions, from text on, with the same weights and engine. Ours reads the decision off one
 prefill. The alternatives decode it: `decoded` as this project does it with `--decision generate`; `published` as the
@@ -11,7 +11,9 @@ goes on with the page. So much depends on the context: 48 tokens are left of 2,0
 checkpoint's, for speed only: a model is not made for positions it was not trained on. Pages that `decoded` decides
 otherwise are listed.
 
-engines: the chunk stage's programs, of the same prompts, by vLLM and by the local engine.
+engines: the chunk stage's programs, of the same prompts, by vLLM (and `--server URL`) and by the local engine. Where
+two engines write different programs, their first different tokens are compared by the local engine's probabilities: a
+margin near 0 is a tie that rounding decides.
 
 Turn by turn in one process; the table shows the median of the turns. Documents are the pages in order, whole.
 """
@@ -64,7 +66,7 @@ def decide_as_published(engine: Engine, dialogue: Dialogue, pages: list[str]) ->
     return ["drop" not in answered(answer).text for answer in answers]
 
 
-def answered(answer: float | Completion | Failure) -> Any:
+def answered(answer: float | Completion | list[float] | Failure) -> Any:
     """The answer; a benchmark in which requests fail measures nothing."""
     if isinstance(answer, Failure):
         raise SystemExit(f"a request failed: {answer.reason}")
@@ -89,23 +91,44 @@ def document(options: argparse.Namespace, pages: list[str]) -> None:
 
 
 def engines(options: argparse.Namespace, pages: list[str]) -> None:
-    """The chunk stage's answers by two engines."""
-    loaded = {kind: load_engine(EngineConfig(kind=kind), options.refiner) for kind in ("vllm", "local")}
-    tokenizer, context = loaded["local"].tokenizer, loaded["local"].max_context
-    dialogue = load_dialogue(options.refiner, Dialogue()).resolved(tokenizer)
-    room = min(CHUNK_ANSWER, context // 4)
-    renderer = PromptRenderer(dialogue, tokenizer, context - room)
+    """The chunk stage's answers by the local engine, vLLM in process and, with ``--server``, a server."""
+    configs = {kind: EngineConfig(kind=kind) for kind in ("local", "vllm")}
+    if options.server:
+        configs["server"] = EngineConfig(kind="server", base_url=options.server)
+    loaded = {kind: load_engine(config, options.refiner) for kind, config in configs.items()}
+    local = loaded["local"]
+    context = min(engine.max_context for engine in loaded.values())
+    dialogue = load_dialogue(options.refiner, Dialogue()).resolved(local.tokenizer)
+    room = dialogue.answer_room(min(CHUNK_ANSWER, context // 4))
+    renderer = PromptRenderer(dialogue, local.tokenizer, context - room)
     chunks = renderer.chunks(pages, context - room - renderer.frame_tokens)
     prompts = [prompt.ids for of_page in chunks for _, prompt in of_page if prompt and not prompt.cut]
+    prompts = prompts[: options.chunks]
     times, made = seconds(
         {kind: partial(engine.generate, prompts, room) for kind, engine in loaded.items()}, options.repeats
     )
-    same = sum(answered(a).text == answered(b).text for a, b in zip(made["vllm"], made["local"], strict=True))
-    tokens = sum(answered(answer).num_tokens for answer in made["vllm"])
+    texts = {kind: [answered(answer).text for answer in answers] for kind, answers in made.items()}
+    tokens = sum(answered(answer).num_tokens for answer in made["local"])
     print(f"{len(pages)} documents, {len(prompts)} chunks, {tokens} tokens generated, context {context}\n")
-    print("| alternative | chunks/s | vLLM | ratio of speeds | same program |\n|---|---|---|---|---|")
-    rates = [f"{len(prompts) / times[kind]:,.1f}" for kind in ("local", "vllm")]
-    print(f"| local | {rates[0]} | {rates[1]} | {times['local'] / times['vllm']:.2f} | {same}/{len(prompts)} |")
+    print("| engine | chunks/s | local | ratio of speeds | same program | widest margin of a difference (nats) |")
+    print("|---|---|---|---|---|---|")
+    for kind in list(configs)[1:]:
+        pairs = zip(prompts, texts["local"], texts[kind], strict=True)
+        margins = [margin_of(local, *pair) for pair in pairs if pair[1] != pair[2]]
+        rates = [f"{len(prompts) / times[name]:,.1f}" for name in (kind, "local")]
+        same = f"{len(prompts) - len(margins)}/{len(prompts)}"
+        widest = f"{max(margins):.4f}" if margins else "-"
+        print(f"| {kind} | {rates[0]} | {rates[1]} | {times['local'] / times[kind]:.2f} | {same} | {widest} |")
+
+
+def margin_of(engine: Engine, prompt: list[int], ours: str, theirs: str) -> float:
+    """How much likelier one of two answers' first differing tokens is than the other; near 0 it is a tie."""
+    end = engine.tokenizer.eos_token_id
+    both = [[*engine.tokenizer.encode(text, add_special_tokens=False), end] for text in (ours, theirs)]
+    common = next(place for place, (one, other) in enumerate(zip(*both, strict=False)) if one != other)
+    candidates = [ids[common] for ids in both]
+    one, other = answered(engine.choose([prompt + both[0][:common]], candidates)[0])
+    return abs(one - other)
 
 
 def with_context(refiner: str, context: int, folder: Path) -> str:
@@ -125,6 +148,8 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, help="JSON lines with a `text` field; unset: installed packages' pages")
     parser.add_argument("--documents", type=int, default=200, help="most documents")
     parser.add_argument("--engine", choices=("local", "vllm"), default="vllm", help="engine of `document`")
+    parser.add_argument("--chunks", type=int, help="most chunks of `engines`; unset: all")
+    parser.add_argument("--server", help="URL of a server of the refiner, up to and including /v1, for `engines`")
     parser.add_argument("--repeats", type=int, default=3, help="turns counted")
     parser.add_argument("--context", type=int, help="tokens; unset: the checkpoint's")
     options = parser.parse_args()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fine_tuning, language, refiners
+from prox.engines import EngineConfig, load_engine
 from tests.conftest import REPOSITORY
 
 
@@ -47,3 +48,34 @@ def test_the_benchmark_of_fine_tuning_compares_equal_losses(
     monkeypatch.setattr(sys, "argv", ["fine_tuning.py", *options])
     fine_tuning.main()
     assert re.search(r"^\| answers alone \| [\d,]+ \| [\d,]+ \| [\d.]+ \|$", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(400)
+def test_the_benchmark_of_engines_compares_their_programs(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    vllm_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pages = tmp_path / "pages.jsonl"
+    pages.write_text("".join(json.dumps({"text": "Home\nThe river. " * number}) + "\n" for number in (1, 2, 3)))
+    options = ["--pages", str(pages), "--refiner", str(tiny_checkpoint), "--repeats", "1", "--chunks", "2"]
+    monkeypatch.setattr(sys, "argv", ["refiners.py", "engines", *options, "--server", vllm_server])
+    refiners.main()
+    out = capsys.readouterr().out
+    assert "3 documents, 2 chunks" in out
+    rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| (\d)/2 \| (-|[\d.]+) \|$", out, re.M)
+    assert [row[0] for row in rows] == ["vllm", "server"]
+    assert all(same == "2" or float(margin) < 0.01 for _, same, margin in rows)
+
+
+def test_the_margin_of_two_answers_is_that_of_their_first_difference(tiny_checkpoint: Path) -> None:
+    engine = load_engine(EngineConfig(), str(tiny_checkpoint))
+    prompt = engine.tokenizer.encode("A river is")
+    end, one, other = (engine.tokenizer.encode(text, add_special_tokens=False) for text in ("remove", "remove x", "y"))
+    longer = engine.choose([prompt + end], [engine.tokenizer.eos_token_id, one[len(end)]])[0]
+    assert refiners.margin_of(engine, prompt, "remove", "remove x") == pytest.approx(abs(longer[0] - longer[1]))
+    first = engine.choose([prompt], [end[0], other[0]])[0]
+    assert refiners.margin_of(engine, prompt, "remove", "y") == pytest.approx(abs(first[0] - first[1]))
