@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A chunk refiner from scratch, base model included, out of pages whose noise people have marked, on two cores:
+# Refiners from scratch, base model included, out of pages whose noise people have marked, on two cores:
 #   scripts/run_from_labels.sh --train PATH --valid PATH --output DIR [options]
 #
 #   --train PATH               labelled pages, files or a glob pattern (several are parted by spaces): Parquet or JSONL
@@ -7,7 +7,9 @@
 #   --valid PATH               labelled pages that choose the checkpoint, of other sites than the training pages
 #   --test PATH                labelled pages for one score at the end, which nothing is chosen by (default: none)
 #   --raw PATH                 more raw text for the base to read, likewise (default: none)
-#   --output DIR               where everything goes; the refiner is DIR/adaptation/chunk/refiner, with its card
+#   --drop PATH                pages that are no good as a whole; with them the document refiner is made, too
+#   --output DIR               where everything goes; the refiners are DIR/adaptation/chunk/refiner and
+#                              DIR/adaptation/document/refiner, each with its card
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
 #   --clean_column NAME        instead of line numbers, a column of the cleaned text
@@ -19,9 +21,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 # shellcheck source=scripts/lib/options.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
-TRAIN="" VALID="" TEST="" RAW="" OUTPUT=""
+TRAIN="" VALID="" TEST="" RAW="" DROP="" OUTPUT=""
 NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN=""
-read_options "train valid test raw output noise_lines_column ambiguous_lines_column clean_column" "" "$@"
+read_options "train valid test raw drop output noise_lines_column ambiguous_lines_column clean_column" "" "$@"
 [ ${#MORE[@]} -eq 0 ] || fail "nothing may follow --"
 for name in TRAIN VALID OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
 if [ -z "$CLEAN_COLUMN$NOISE_LINES_COLUMN" ]; then NOISE_LINES_COLUMN=noise_lines; fi
@@ -62,15 +64,17 @@ ingest() {
 
 # sets NAME VALID: examples of the training pages, and of those that are held out.
 sets() {
-    step annotation pairs --documents "$PAGES/train" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
+    local also=()
+    if [ -n "$DROP" ]; then also=(--drop_documents "$PAGES/drop"); fi
+    step annotation pairs --documents "$PAGES/train" --valid_documents "$PAGES/$2" "${also[@]}" --tokenizer "$TOKENIZER" \
         --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" \
         --clean_column "$CLEAN_COLUMN" --output "$SETS/$1"
 }
 
-for name in train valid test raw; do find_files "$name"; done  # before the first step
+for name in train valid test drop raw; do find_files "$name"; done  # before the first step
 
 start_recipe from_labels
-for name in train valid test; do
+for name in train valid test drop; do
     declare -n files=${name^^}_FILES
     if [ ${#files[@]} -gt 0 ]; then
         link "$RUN/files/$name" "${files[@]}"
@@ -91,9 +95,10 @@ step pretraining train:base --tokens "$PRETRAINING/tokens" --output "$PRETRAININ
 step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$TOKENIZER" --output "$PRETRAINING/base/export"
 
 tune_refiner chunk "$SETS/sets" "$PRETRAINING/base/export"
+if [ -n "$DROP" ]; then make_refiner document "$SETS/sets" "$PRETRAINING/base/export"; fi
 if [ -n "$TEST" ]; then
     sets test_sets test
     step adaptation validate:chunk --checkpoint "$ADAPTATION/refiner" --examples "$SETS/test_sets" --output "$ADAPTATION/test"
 fi
-cat "$ADAPTATION/refiner/README.md"
-finish_recipe refiner "$ADAPTATION/refiner"
+cat "$RUN"/adaptation/*/refiner/README.md
+finish_recipe refiners "$RUN/adaptation"

@@ -128,6 +128,17 @@ def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal) -> None:
     assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
 
 
+def test_pages_to_drop_make_a_document_refiner(labelled: Rehearsal) -> None:
+    with_cards(labelled, "out/adaptation/document/refiner")
+    steps = asked(labelled, f"{FROM_LABELS} --drop pages/more/a.jsonl")
+    tasks = [config.task for name, config in steps if name in ("adaptation export", "adaptation validate")]
+    assert tasks == ["chunk", "chunk", "document", "document"]
+    (pairs,) = [config for name, config in steps if name == "annotation pairs"]
+    assert pairs.drop_documents == labelled.folder / "out/refinement/drop"
+    trained = [config.base for name, config in steps if name == "adaptation train"]
+    assert trained == [str(labelled.folder / "out/pretraining/base/export")] * 2
+
+
 def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
     steps = asked(labelled, f"{FROM_LABELS} --clean_column clean", SCALE="labels_pico")
     assert [name for name, _ in steps].count("adaptation validate") == 1
