@@ -16,7 +16,8 @@ from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
 from adaptation.validate import chunk_scores
 from prox.confusion import Counts, removed_lines
 from prox.errors import UserError
-from prox.program import parse_program
+from prox.operations import remove_numbers
+from prox.program import Program, parse_program
 
 
 def pair(identity: str, reference: str, predicted: str, first_line: int = 0, num_lines: int = 10) -> ChunkPair:
@@ -54,6 +55,34 @@ def test_line_counts_by_hand() -> None:
     assert counts.f1 == pytest.approx(4 / 7)
     assert counts.precision == pytest.approx(2 / 3)
     assert counts.recall == pytest.approx(1 / 2)
+
+
+LABELS = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), LABELS, st.integers(0, 500)), min_size=1, max_size=6))
+def test_line_scores_are_scikit_learns(chunks: list[tuple[str, list[tuple[bool, bool, bool]], int]]) -> None:
+    """Each line is (removed by the reference, removed by the refiner, left open)."""
+    pairs, scored, by_document = [], [], {}
+    for identity, lines, first_line in chunks:
+        numbered = list(enumerate(lines, first_line))
+        reference = remove_numbers(number for number, (actual, _, _) in numbered if actual)
+        predicted = remove_numbers(number for number, (_, found, _) in numbered if found)
+        ambiguous = frozenset(number for number, (_, _, is_open) in numbered if is_open)
+        programs = Program(tuple(reference)), Program(tuple(predicted))
+        pairs.append(ChunkPair(identity, first_line, len(lines), *programs, ambiguous_lines=ambiguous))
+        labels = [(actual, found) for actual, found, is_open in lines if not is_open]
+        scored += labels
+        by_document.setdefault(identity, []).extend(labels)
+    scores = chunk_metrics(pairs)
+    if scored:
+        actual, found = zip(*scored, strict=True)
+        assert scores["f1"] == pytest.approx(f1_score(actual, found, zero_division=0))
+        assert scores["precision"] == pytest.approx(precision_score(actual, found, zero_division=0))
+        assert scores["recall"] == pytest.approx(recall_score(actual, found, zero_division=0))
+    # By the definition, a document that neither side edits is agreed on.
+    means = [f1_score(*zip(*labels, strict=True), zero_division=1) for labels in by_document.values() if labels]
+    assert scores["f1_macro_documents"] == pytest.approx(sum(means) / len(means) if means else 0)
 
 
 def test_lines_outside_the_chunk_count_for_nothing() -> None:
