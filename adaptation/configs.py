@@ -76,7 +76,7 @@ class ExportConfig(CommandConfig):
             found += artifact.require(Path(self.base), "base", "`pretraining tokenizer`")
         else:
             found += base_problems(self.base)
-        found += at_least(self.max_new_tokens, 1, "max_new_tokens")
+        found += at_least(self.max_new_tokens, 1, "max_new_tokens") + self.dialogue.problems()
         if self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
         if not found and self.examples is not None:
@@ -233,7 +233,8 @@ class ValidateConfig(CommandConfig):
             found.append("give either --checkpoints (an adaptation train artefact) or --checkpoint (one refiner)")
         elif self.checkpoints is not None:
             found += artifact.require(self.checkpoints, "checkpoints", "adaptation train")
-        found += at_least(self.max_new_tokens, 1, "max_new_tokens")
+        found += at_least(self.max_new_tokens, 1, "max_new_tokens") + self.dialogue.problems()
+        found += [f"dialogues.{name}: {one}" for name, way in self.dialogues.items() for one in way.problems()]
         found += [
             f"dialogues has the name {name!r}: use letters, digits, - and _"
             for name in self.dialogues

@@ -55,12 +55,14 @@ class Dialogue:
     closing: str | None = None
     """Text after the user's; unset takes the layout's."""
 
-    def __post_init__(self) -> None:
-        if self.max_line_characters is not None and self.max_line_characters < MIN_LINE_CHARACTERS:
-            raise UserError(
-                f"dialogue.max_line_characters is {self.max_line_characters}: give {MIN_LINE_CHARACTERS} or more, or "
-                "leave it unset"
-            )
+    def problems(self) -> list[str]:
+        """Settings that can't work."""
+        found = []
+        for name, least in (("max_line_characters", MIN_LINE_CHARACTERS), ("max_new_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                found.append(f"dialogue.{name} is {value}: give {least} or more, or leave it unset")
+        return found
 
     def answer_room(self, max_new_tokens: int) -> int:
         """Tokens an answer may have where a config allows so many."""
@@ -153,6 +155,8 @@ class PromptRenderer:
     """
 
     def __init__(self, dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> None:
+        if problems := dialogue.problems():  # of a file that a checkpoint brings
+            raise UserError("; ".join(problems))
         self.dialogue, self.tokenizer = dialogue.resolved(tokenizer), tokenizer
         opening, closing = self.dialogue.frame()
         before, after = self.dialogue.chunk_before, self.dialogue.chunk_after

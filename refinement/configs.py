@@ -124,6 +124,7 @@ class RefinerStepConfig(UnitsConfig):
     def problems(self) -> list[str]:
         found = super().problems() + self.engine.problems() + _positive(documents_per_batch=self.documents_per_batch)
         found += _share("max_failed_share", self.max_failed_share)
+        found += [f"--refiner.{problem}" for problem in self.refiner.dialogue.problems()]
         checkpoint = self.refiner.checkpoint
         found += require_model(checkpoint, "refiner.checkpoint", "the step that makes the refiner")
         if Path(checkpoint).is_dir() and checkpoint and not (Path(checkpoint) / "config.json").is_file():

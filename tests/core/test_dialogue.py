@@ -173,6 +173,7 @@ def test_a_checkpoint_brings_its_dialogue(tmp_path: Path) -> None:
     assert load_dialogue(tmp_path, fallback) == own
 
 
-def test_too_few_characters_of_a_line_are_refused() -> None:
-    with pytest.raises(UserError, match="max_line_characters is 5: give 20 or more"):
-        Dialogue(max_line_characters=5)
+def test_settings_that_cannot_work_are_refused(tiny_tokenizer) -> None:
+    dialogue = Dialogue(max_line_characters=5, max_new_tokens=0)
+    with pytest.raises(UserError, match=r"max_line_characters is 5: give 20 or more.*max_new_tokens is 0: give 1"):
+        PromptRenderer(dialogue, tiny_tokenizer, 400)
