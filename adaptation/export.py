@@ -20,6 +20,7 @@ from adaptation.verdicts import DOCUMENTS, write_verdicts
 from prox import artifact
 from prox.dialogue import Prompt, PromptRenderer, load_dialogue
 from prox.errors import UserError
+from prox.operations import shift_lines
 from prox.program import KeepChunk, Normalize, Operation, RemoveLines, render_program
 from prox.progress import track
 
@@ -219,6 +220,9 @@ class ExampleWriter:
         if style == "compact":
             operations = within_chunk(operations, example)
         answer = render_program(operations or [KeepChunk()], style)
+        if self.task == "chunk":
+            dialogue = self.renderer.dialogue
+            answer = shift_lines(answer, dialogue.first_number(example.first_line) - example.first_line)
         num_answer_tokens = len(self.renderer.tokenizer.encode(answer, add_special_tokens=False)) + 1
         if num_answer_tokens > self.max_new_tokens:
             self.dropped["answer_too_long"] += 1

@@ -17,7 +17,7 @@ from adaptation.samples import render_samples
 from adaptation.train import CHECKPOINTS, TRAINING
 from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
-from prox.answers import is_cut_off, program_of
+from prox.answers import in_document, is_cut_off, program_of
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, Failure, load_engine
@@ -143,6 +143,9 @@ def predict_chunks(
     prompts = [example.prompt("chunk", renderer) for example in examples]
     room = dialogue.answer_room(config.max_new_tokens)
     answers = answered(engine.generate([prompt.ids for prompt in prompts], room))
+    located = [
+        in_document(answer, dialogue, example.first_line) for example, answer in zip(examples, answers, strict=True)
+    ]
     return [
         {
             "id": example.id,
@@ -154,7 +157,7 @@ def predict_chunks(
             "finish_reason": answer.finish_reason,
             "prompt_cut": prompt.cut,
         }
-        for example, prompt, answer in zip(examples, prompts, answers, strict=True)
+        for example, prompt, answer in zip(examples, prompts, located, strict=True)
     ]
 
 

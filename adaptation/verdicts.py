@@ -27,9 +27,10 @@ def with_verdicts(example: Example, dialogue: Dialogue) -> str:
     lines = dialogue.shown(example.text).split("\n")
     removed = removed_lines(example.reference, example.first_line, len(lines))
     parts = [dialogue.frame()[0], dialogue.chunk_before]
+    shift = dialogue.first_number(example.first_line) - example.first_line
     for number, line in enumerate(lines, example.first_line):
         mark = REMOVE_MARK if number in removed else KEEP_MARK
-        parts += [line_marker(number), line, "\n", "" if number in example.ambiguous_lines else mark]
+        parts += [line_marker(number + shift), line, "\n", "" if number in example.ambiguous_lines else mark]
     return "".join(parts)
 
 

@@ -1,6 +1,10 @@
 """From a refiner's answer to the program that is run: the scores of a checkpoint and inference must read it alike."""
 
+from dataclasses import replace
+
+from prox.dialogue import Dialogue
 from prox.engines import Completion
+from prox.operations import shift_lines
 from prox.program import Fault, Program, Style, parse_program
 
 CUT_OFF = "cut off within a line"
@@ -9,6 +13,12 @@ CUT_OFF = "cut off within a line"
 def is_cut_off(completion: Completion) -> bool:
     """True when the token limit, or the engine at a loop, ended the answer within a line."""
     return completion.finish_reason != "stop" and not completion.text.endswith("\n")
+
+
+def in_document(completion: Completion, dialogue: Dialogue, first_line: int) -> Completion:
+    """An answer about the chunk that begins with a document's line ``first_line``, with the document's line numbers."""
+    offset = first_line - dialogue.first_number(first_line)
+    return replace(completion, text=shift_lines(completion.text, offset)) if offset else completion
 
 
 def program_of(completion: Completion, style: Style) -> Program:

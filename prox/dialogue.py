@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prox import artifact
-from prox.chunking import MIN_LINE_CHARACTERS, Chunk, number_lines, shorten_lines
+from prox.chunking import MIN_LINE_CHARACTERS, Chunk, shorten_lines
 from prox.errors import UserError
 from prox.excerpts import Excerpt, three_parts
 from prox.frame import Frame, Prompt
@@ -43,6 +43,9 @@ class Dialogue:
     lines a chunk, for refiners that remove lines. They can't see every string that `normalize` might replace."""
     style: Style = "calls"
     """Style of the chunk programs: the paper's `calls`, or `compact`."""
+    numbering: Literal["document", "chunk"] = "document"
+    """Numbers of a chunk's lines in prompt and answer: those of the `document`, as published, or from 0 on in each
+    `chunk`, which a model that has read little learns to write much sooner; compact style only."""
     max_new_tokens: int | None = None
     """Tokens of the longest answer that the refiner was taught, with its EOS; export fills it in. It is not asked for
     longer ones, so that the rest of its context is free for prompts."""
@@ -62,7 +65,13 @@ class Dialogue:
             value = getattr(self, name)
             if value is not None and value < least:
                 found.append(f"dialogue.{name} is {value}: give {least} or more, or leave it unset")
+        if self.numbering == "chunk" and self.style != "compact":
+            found.append("dialogue.numbering is chunk, but style is calls: only the compact style is renumbered")
         return found
+
+    def first_number(self, first_line: int) -> int:
+        """The number that the first line of a chunk has in prompt and answer."""
+        return 0 if self.numbering == "chunk" else first_line
 
     def answer_room(self, max_new_tokens: int) -> int:
         """Tokens an answer may have where a config allows so many."""
@@ -163,7 +172,8 @@ class PromptRenderer:
         bos = self.dialogue.bos_ids(tokenizer)
         self._max_tokens = max_tokens
         self._document = Frame(opening, closing, tokenizer, bos, max_tokens)
-        self._chunk = Frame(opening + before, after + closing, tokenizer, bos, max_tokens)
+        from_zero = self.dialogue.numbering == "chunk"
+        self._chunk = Frame(opening + before, after + closing, tokenizer, bos, max_tokens, from_zero)
         self._document.check()
 
     @property
@@ -190,7 +200,7 @@ class PromptRenderer:
 
     def chunk(self, chunk: Chunk) -> Prompt:
         """The prompt of the chunk stage, cut like a document's where the chunk is too long."""
-        return self._chunk.prompts([number_lines(self.dialogue.shown(chunk.text), chunk.first_line)])[0]
+        return self._chunk.prompts([self._chunk.numbered(replace(chunk, text=self.dialogue.shown(chunk.text)))])[0]
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, Prompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, line numbers and breaks included, with their prompts.

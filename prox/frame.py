@@ -43,13 +43,22 @@ class Prompt:
 
 
 class Frame:
-    """What stands around a text, for one tokenizer and length (``max_tokens``, with the ``bos`` ids in front)."""
+    """What stands around a text, for one tokenizer and length (``max_tokens``, with the ``bos`` ids in front).
+
+    The lines of a chunk have their numbers in the document, or ``from_zero`` on.
+    """
 
     def __init__(
-        self, opening: str, closing: str, tokenizer: "PreTrainedTokenizerBase", bos: list[int], max_tokens: int
+        self,
+        opening: str,
+        closing: str,
+        tokenizer: "PreTrainedTokenizerBase",
+        bos: list[int],
+        max_tokens: int,
+        from_zero: bool = False,
     ) -> None:
         self._opening, self._closing, self._tokenizer, self._bos = opening, closing, tokenizer, bos
-        self._max_tokens = max_tokens
+        self._max_tokens, self._from_zero = max_tokens, from_zero
         (empty,) = encode_batch(tokenizer, [opening + closing])
         self.num_tokens = len(bos) + len(empty)
         """Tokens of a prompt without text."""
@@ -93,6 +102,10 @@ class Frame:
     def _longest_token(self) -> int:
         return _longest_token(self._tokenizer, len(self._tokenizer))
 
+    def numbered(self, chunk: Chunk) -> str:
+        """The chunk's lines with their numbers."""
+        return number_lines(chunk.text, 0 if self._from_zero else chunk.first_line)
+
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, Prompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, line numbers and breaks included, with their prompts.
 
@@ -120,17 +133,34 @@ class Frame:
         asked = [chunk for chunk in chunks if not chunk.skipped]
         prompts: list[Prompt | None] = [ids and self._splice(chunk, ids) for chunk in asked]
         left = [chunk for chunk, prompt in zip(asked, prompts, strict=True) if not prompt]
-        fitted = iter(self.prompts([number_lines(chunk.text, chunk.first_line) for chunk in left]))
+        fitted = iter(self.prompts([self.numbered(chunk) for chunk in left]))
         answers = iter([prompt or next(fitted) for prompt in prompts])
         return [(chunk, None if chunk.skipped else next(answers)) for chunk in chunks]
 
     def _splice(self, chunk: Chunk, lines: "NumberedIds") -> Prompt | None:
-        """A chunk's prompt from the ids of its document's lines; None where it would be too long."""
+        """A chunk's prompt from the ids of its document's lines.
+
+        None where it would be too long, or has numbers from zero that are not single tokens.
+        """
         _, before, after = self._splicing
-        ids = [*self._bos, *before, *lines.between(chunk.first_line, chunk.end_line), *after]
+        inner = lines.between(chunk.first_line, chunk.end_line)
+        if self._from_zero and chunk.first_line:
+            starts = lines.starts(chunk.first_line, chunk.end_line)
+            markers = [self._markers.get(number) for number in range(chunk.end_line)]
+            if None in markers:
+                return None
+            for start, marker in zip(starts, markers, strict=False):
+                inner[start] = marker
+        ids = [*self._bos, *before, *inner, *after]
         if len(ids) > self._max_tokens:
             return None
-        return Prompt(self._opening + number_lines(chunk.text, chunk.first_line) + self._closing, ids)
+        return Prompt(self._opening + self.numbered(chunk) + self._closing, ids)
+
+    @cached_property
+    def _markers(self) -> dict[int, int]:
+        """Ids of the line markers that are tokens of their own, by the line's number."""
+        encoder, _, _ = self._splicing
+        return {number: self._tokenizer.convert_tokens_to_ids(line_marker(number)) for number in encoder.markers}
 
     @cached_property
     def _splicing(self) -> "tuple[LineIds, list[int], list[int]] | None":

@@ -44,6 +44,11 @@ class NumberedIds:
         """Ids of the lines from ``first_line`` to before ``end_line``."""
         return self.ids[self.ends[first_line - 1] if first_line else 0 : self.ends[end_line - 1]].tolist()
 
+    def starts(self, first_line: int, end_line: int) -> list[int]:
+        """Where each of these lines begins among their ids."""
+        ends = np.concatenate([[0], self.ends])
+        return (ends[first_line:end_line] - ends[first_line]).tolist()
+
 
 class LineIds:
     """Encodes numbered lines for one tokenizer."""
@@ -55,6 +60,11 @@ class LineIds:
         self._is_line_end = np.zeros(max(tokenizer.get_vocab().values()) + 2, dtype=bool)
         # A piece without ids counts as two line ends: no document with one has as many as it has lines.
         self._is_line_end[[*cuts.line_ends, UNKNOWN]] = True
+
+    @property
+    def markers(self) -> frozenset[int]:
+        """Line numbers whose markers are tokens of their own."""
+        return self._cuts.markers
 
     def __call__(self, texts: Sequence[str]) -> list[NumberedIds | None]:
         """The ids of each document's lines; None for a document whose ids can't be cut."""

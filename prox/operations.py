@@ -4,6 +4,7 @@ Parser, renderer and grammar read ``SIGNATURES``, so that they can't disagree ab
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,20 @@ def remove_numbers(numbers: Iterable[int]) -> list[RemoveLines]:
         else:
             ranges.append(RemoveLines(number, number))
     return ranges
+
+
+_COMPACT_RANGE = re.compile(r"(?m)^([ \t]*)\[(\d+)\](?:(-)\[(\d+)\])?(?=[ \t\r]*$)")
+
+
+def shift_lines(answer: str, offset: int) -> str:
+    """An answer in the compact style with ``offset`` added to its line numbers; whatever is no range stays as it is."""
+
+    def shifted(match: re.Match[str]) -> str:
+        indent, start, dash, end = match.groups()
+        numbers = [line_marker(int(number) + offset) for number in (start, end) if number]
+        return indent + (dash or "").join(numbers)
+
+    return _COMPACT_RANGE.sub(shifted, answer) if offset else answer
 
 
 def render_program(operations: Sequence[Operation], style: Style = "calls") -> str:

@@ -10,6 +10,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from prox import ledger
+from prox.answers import in_document
 from prox.artifact import write_json
 from prox.assembly import DocumentGuards
 from prox.chunking import Chunk
@@ -116,11 +117,15 @@ class ChunkStep(PipelineStep):
         answers = iter(isolated(generate, asked, lambda prompt: f"a chunk of {len(prompt)} tokens") if asked else [])
         for of_document in chunks:
             yield [
-                ledger.chunk_row(chunk, next(answers), len(prompt.ids))
+                ledger.chunk_row(chunk, self._located(next(answers), refiner, chunk), len(prompt.ids))
                 if is_asked(prompt)
                 else ledger.chunk_row(chunk, prompt if isinstance(prompt, Failure) else None)
                 for chunk, prompt in of_document
             ]
+
+    @staticmethod
+    def _located(answer: Completion | Failure, refiner: Refiner, chunk: Chunk) -> Completion | Failure:
+        return answer if isinstance(answer, Failure) else in_document(answer, refiner.dialogue, chunk.first_line)
 
 
 def first_failure(rows: Sequence[ledger.Row]) -> str | None:

@@ -1,6 +1,7 @@
 """Prompts: their tokens are those of their text for any tokenizer, they fit, close, and checkpoints bring their own."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,12 @@ def ids_of(renderer: PromptRenderer, text: str) -> list[int]:
     st.lists(TEXTS, min_size=1, max_size=3),
     st.sampled_from([40, 400]),
     st.sampled_from(["llama2", "plain"]),
-    st.sampled_from([None, 20]),
+    st.sampled_from([{}, {"max_line_characters": 20}, {"numbering": "chunk", "style": "compact"}]),
 )
 def test_the_tokens_of_a_chunks_prompt_are_those_of_its_text(
-    any_tokenizer, texts, window: int, layout: str, max_line_characters: int | None
+    any_tokenizer, texts, window: int, layout: str, settings: dict
 ) -> None:
-    dialogue = Dialogue(layout=layout, max_line_characters=max_line_characters)
+    dialogue = Dialogue(layout=layout, **settings)
     renderer = PromptRenderer(dialogue, any_tokenizer, 600)
     for text, chunks in zip(texts, renderer.chunks(texts, window), strict=True):
         assert "\n".join(chunk.text for chunk, _ in chunks) == text
@@ -177,3 +178,19 @@ def test_settings_that_cannot_work_are_refused(tiny_tokenizer) -> None:
     dialogue = Dialogue(max_line_characters=5, max_new_tokens=0)
     with pytest.raises(UserError, match=r"max_line_characters is 5: give 20 or more.*max_new_tokens is 0: give 1"):
         PromptRenderer(dialogue, tiny_tokenizer, 400)
+
+
+def test_lines_of_a_chunk_are_numbered_from_zero(any_tokenizer) -> None:
+    dialogue = Dialogue(layout="plain", system="", style="compact", numbering="chunk")
+    renderer = PromptRenderer(dialogue, any_tokenizer, 600)
+    (chunks,) = renderer.chunks(["\n".join(f"the heron stands {number}" for number in range(60))], 100)
+    assert len(chunks) > 3
+    for chunk, prompt in chunks:
+        numbers = [f"[{number:03d}]" for number in range(chunk.text.count("\n") + 1)]
+        assert re.findall(r"\[\d{3}\]", prompt.text) == numbers
+        assert prompt.ids == ids_of(renderer, prompt.text)
+
+
+def test_numbers_of_a_chunk_are_for_the_compact_style(tiny_tokenizer) -> None:
+    with pytest.raises(UserError, match="numbering is chunk, but style is calls"):
+        PromptRenderer(Dialogue(numbering="chunk"), tiny_tokenizer, 400)
