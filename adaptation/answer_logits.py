@@ -19,12 +19,15 @@ IGNORED = -100
 def compute_answer_logits_only(model: "PreTrainedModel") -> bool:
     """Has the model compute logits only at positions where some sequence of the batch has a label.
 
-    The loss stays the mean of the same cross-entropies. A model that can't leave logits out is left as it is: False.
+    The loss stays the mean of the same cross-entropies. A model that can't leave logits out, or adds a loss of its own
+    (a router's), is left as it is: False.
     """
     from torch.nn import functional
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
     if "logits_to_keep" not in inspect.signature(type(model).forward).parameters:
+        return False
+    if getattr(model.config, "output_router_logits", False):
         return False
     whole = model.forward
 

@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptation.base_model import read_base
 from adaptation.configs import Task
 from adaptation.export import tokenizer_mark
 from prox.dialogue import FILE_NAME, Dialogue, load_dialogue
+from prox.engines.prompts import load_tokenizer
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,29 +30,27 @@ def check_base(base: str, report: dict[str, Any]) -> None:
         UserError: another tokenizer than the examples were cut with, fewer embeddings than tokens, fewer positions than
             the longest example, or no causal language model.
     """
-    from transformers import AutoConfig, AutoTokenizer
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    config, tokenizer = AutoConfig.from_pretrained(base), AutoTokenizer.from_pretrained(base)
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    found = read_base(base)
+    if not found.is_causal:
         raise UserError(
-            f"base {base!r} is a {config.model_type}, no causal language model: a refiner must write programs"
+            f"base {base!r} is a {found.model_type}, no causal language model: a refiner must write programs"
         )
-    found = tokenizer_mark(tokenizer)
-    if found != report["tokenizer"]:
+    tokenizer = load_tokenizer(base)
+    mark = tokenizer_mark(tokenizer)
+    if mark != report["tokenizer"]:
         raise UserError(
-            f"base {base!r} has another tokenizer ({found}) than the one the data was exported with "
+            f"base {base!r} has another tokenizer ({mark}) than the one the data was exported with "
             f"({report['tokenizer']}): run adaptation export with this base"
         )
-    if len(tokenizer) > config.vocab_size:
+    if len(tokenizer) > found.vocab_size:
         raise UserError(
-            f"base {base!r} has {config.vocab_size:,} embeddings, but its tokenizer {len(tokenizer):,} tokens: they "
+            f"base {base!r} has {found.vocab_size:,} embeddings, but its tokenizer {len(tokenizer):,} tokens: they "
             "don't belong together; give the folder both were saved to"
         )
-    if report["context"] > config.max_position_embeddings:
+    if found.positions is not None and report["context"] > found.positions:
         raise UserError(
             f"the data was exported for a context of {report['context']} tokens, but base {base!r} has "
-            f"{config.max_position_embeddings} positions: run adaptation export with this base"
+            f"{found.positions} positions: run adaptation export with this base"
         )
 
 
@@ -60,7 +60,10 @@ def first_rows(data: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         try:
             rows = [json.loads(line) for line in itertools.islice(lines, ROWS_CHECKED)]
-            return [row for row in rows if row["conversations"][0]["value"] and row["conversations"][1]["value"]]
+            texts = [turn["value"] for row in rows for turn in row["conversations"]]
+            if len(texts) != 2 * len(rows) or not all(texts):
+                raise ValueError("an example has a prompt and an answer")
+            return rows
         except (ValueError, LookupError, TypeError) as error:
             raise UserError(f"{path} is not what adaptation export writes ({error!r}): run it again") from None
 

@@ -77,6 +77,10 @@ class ExportConfig(CommandConfig):
         else:
             found += base_problems(self.base)
         found += at_least(self.max_new_tokens, 1, "max_new_tokens") + self.dialogue.problems()
+        if self.dialogue.max_prompt_tokens is not None or self.dialogue.max_new_tokens is not None:
+            found.append("dialogue.max_prompt_tokens and max_new_tokens are filled in by the export: leave them unset")
+        if self.write_documents and self.task == "document":
+            found.append("write_documents is for chunks, whose lines have verdicts: leave it out for task document")
         if self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
         if not found and self.examples is not None:
@@ -163,8 +167,9 @@ class TrainConfig(CommandConfig):
         """What is wrong with the files of an export before a model is looked at."""
         if not (data / REPORT).is_file():
             return [f"--data {data} has no {REPORT}: give the folder that adaptation export writes"]
-        if not (data / DIALOGUE).is_file():
-            return [f"--data {data} has no {DIALOGUE}, the template of its prompts: run adaptation export again"]
+        for name, what in ((DIALOGUE, "the template of its prompts"), (f"{SPLITS[0]}.jsonl", "its training examples")):
+            if not (data / name).is_file():
+                return [f"--data {data} has no {name}, {what}: run adaptation export again"]
         if not artifact.read_json(data / REPORT)["splits"]["valid"]["num_examples"]:
             return [
                 f"--data {data} has no valid example, without which no checkpoint can be chosen: export examples whose "

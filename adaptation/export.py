@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptation.base_model import read_base
 from adaptation.configs import REPORT, SPLITS, ExportConfig, Task, split_file
 from adaptation.examples import Example, answer_style, read_examples
 from adaptation.verdicts import DOCUMENTS, write_verdicts
 from prox import artifact
-from prox.dialogue import Prompt, PromptRenderer, load_dialogue
+from prox.dialogue import PromptRenderer, load_dialogue
 from prox.errors import UserError
 from prox.operations import shift_lines
 from prox.program import KeepChunk, Normalize, Operation, RemoveLines, render_program
@@ -40,8 +41,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
     room = context - config.max_new_tokens
-    dialogue = replace(load_dialogue(config.base, config.dialogue), max_new_tokens=config.max_new_tokens)
-    renderer = PromptRenderer(dialogue, tokenizer, room)
+    check_cut(config)
+    renderer = PromptRenderer(load_dialogue(config.base, config.dialogue), tokenizer, room)
     writer = ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
@@ -56,7 +57,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         train_file = split_file(config.examples, config.task, SPLITS[0])
         write_verdicts(read_examples(train_file), renderer.dialogue, config.output / DOCUMENTS)
     artifact.write_json(config.output / "dataset_info.json", dataset_info())
-    renderer.dialogue.save(config.output)
+    longest = splits["train"]["longest_prompt"]
+    replace(renderer.dialogue, max_prompt_tokens=longest, max_new_tokens=config.max_new_tokens).save(config.output)
     card = config.examples / "card.json"
     if card.is_file():
         shutil.copyfile(card, config.output / card.name)
@@ -79,6 +81,18 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     }
 
 
+def check_cut(config: ExportConfig) -> None:
+    """Refuses chunks that were measured by other lines than the prompts show."""
+    path = config.examples / "card.json"
+    cut = artifact.read_json(path).get("chunks", {}).get("max_line_characters") if path.is_file() else None
+    shown = load_dialogue(config.base, config.dialogue).max_line_characters
+    if config.task == "chunk" and cut != shown:
+        raise UserError(
+            f"the chunks of {config.examples} were cut with max_line_characters {cut or 'unset'}, but the dialogue has "
+            f"{shown or 'unset'}: set --dialogue.max_line_characters to that, or cut them anew"
+        )
+
+
 def warn_of_dropped(train: dict[str, Any]) -> None:
     """Says so where a large part of the training examples could not be used, and what would help."""
     dropped = sum(train["dropped"].values())
@@ -95,18 +109,18 @@ def warn_of_dropped(train: dict[str, Any]) -> None:
 
 def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
     """The base's tokenizer, and the longest training sequence in tokens."""
-    from transformers import AutoConfig
-
-    from prox.engines.local import load_tokenizer
+    from prox.engines.prompts import load_tokenizer
 
     tokenizer = load_tokenizer(config.base)
     if tokenizer.eos_token_id is None:
         raise UserError(f"base {config.base!r}: its tokenizer has no EOS token, without which no answer can end")
     if config.context is not None and not (Path(config.base) / "config.json").is_file() and Path(config.base).is_dir():
         return tokenizer, config.context  # the base is yet to be trained
-    available = AutoConfig.from_pretrained(config.base).max_position_embeddings
+    available = read_base(config.base).positions
     context = config.context or available
-    if context > available:
+    if context is None:
+        raise UserError(f"base {config.base!r} names no longest context: set --context")
+    if available is not None and context > available:
         raise UserError(f"context {context} exceeds the {available} positions of base {config.base!r}: lower it")
     if context <= config.max_new_tokens:
         raise UserError(
@@ -118,8 +132,11 @@ def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
 
 def tokenizer_mark(tokenizer: "PreTrainedTokenizerBase") -> str:
     """Identifies a tokenizer by what it does, wherever it was loaded from (16 hex digits)."""
-    content = [sorted(tokenizer.get_vocab().items()), tokenizer.bos_token_id, tokenizer.eos_token_id]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Prompts are neither cut nor padded by the tokenizer, and it adds no special tokens to them.
+    does = {name: part for name, part in backend.items() if name not in ("truncation", "padding", "post_processor")}
+    content = [does, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def dataset_info() -> dict[str, Any]:
@@ -153,18 +170,20 @@ def join_over(operations: Sequence[Operation], ambiguous: frozenset[int]) -> lis
     A line that is left open is in no score; before kept lines, and at either end, it stays.
     """
     joined: list[Operation] = []
+    last = None  # place of the last removal
     for call in operations:
-        before = joined[-1] if joined else None
-        if (
-            isinstance(call, RemoveLines)
-            and isinstance(before, RemoveLines)
-            and before.line_end < call.line_start
-            and all(line in ambiguous for line in range(before.line_end + 1, call.line_start))
-        ):
-            joined[-1] = RemoveLines(before.line_start, max(before.line_end, call.line_end))
-        else:
-            joined.append(call)
+        if isinstance(call, RemoveLines):
+            before = joined[last] if last is not None else None
+            if before and before.line_end < call.line_start and ambiguous.issuperset(_between(before, call)):
+                joined[last] = RemoveLines(before.line_start, call.line_end)
+                continue
+            last = len(joined)
+        joined.append(call)
     return joined
+
+
+def _between(before: RemoveLines, after: RemoveLines) -> range:
+    return range(before.line_end + 1, after.line_start)
 
 
 @dataclass
@@ -179,10 +198,12 @@ class ExampleWriter:
     num_prompts_cut: int = 0
     num_tokens: int = 0
     num_answer_tokens: int = 0
+    longest_prompt: int = 0
 
     def write(self, source: Path, target: Path) -> dict[str, Any]:
         """Writes one split; returns its counts. ``dropped`` counts examples left out, by reason."""
-        self.dropped, self.num_prompts_cut, self.num_tokens, self.num_answer_tokens = Counter(), 0, 0, 0
+        self.dropped, self.num_prompts_cut = Counter(), 0
+        self.num_tokens = self.num_answer_tokens = self.longest_prompt = 0
         written = 0
         with target.open("w", encoding="utf-8") as lines:
             for example in track(read_examples(source), f"exporting {source.name}", None, "examples"):
@@ -194,19 +215,21 @@ class ExampleWriter:
             "num_examples": written,
             "num_tokens": self.num_tokens,
             "num_answer_tokens": self.num_answer_tokens,
+            "longest_prompt": self.longest_prompt,
             "num_prompts_cut": self.num_prompts_cut,
             "dropped": dict(sorted(self.dropped.items())),
         }
 
-    def taught(self, operations: Sequence[Operation], example: Example, prompt: Prompt) -> list[Operation]:
-        """The calls that a refiner can learn from the prompt."""
+    def taught(self, operations: Sequence[Operation], example: Example) -> list[Operation]:
+        """The calls that a refiner can learn from what it is shown."""
         if example.ambiguous_lines:
             operations = join_over(operations, example.ambiguous_lines)
         if not self.teach_normalize:
             return [call for call in operations if not isinstance(call, Normalize)]
-        if self.renderer.dialogue.max_line_characters is None:
+        shown = self.renderer.dialogue.shown(example.text)
+        if shown == example.text:
             return list(operations)
-        return [call for call in operations if not isinstance(call, Normalize) or call.source_str in prompt.text]
+        return [call for call in operations if not isinstance(call, Normalize) or call.source_str in shown]
 
     def row(self, example: Example) -> dict[str, Any] | None:
         """One ShareGPT record; None for an example that can't be taught, whose reason is counted."""
@@ -215,7 +238,7 @@ class ExampleWriter:
             self.dropped["unreadable_program"] += 1
             return None
         prompt = example.prompt(self.task, self.renderer)
-        operations = self.taught(program.operations, example, prompt)
+        operations = self.taught(program.operations, example)
         style = answer_style(self.task, self.renderer.dialogue)
         if style == "compact":
             operations = within_chunk(operations, example)
@@ -235,5 +258,6 @@ class ExampleWriter:
             self.num_prompts_cut += 1
         self.num_tokens += len(prompt.ids) + num_answer_tokens
         self.num_answer_tokens += num_answer_tokens
+        self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         turns = [{"from": "human", "value": prompt.text}, {"from": "gpt", "value": answer}]
         return {"id": example.id, "conversations": turns, "system": ""}

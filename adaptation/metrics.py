@@ -72,7 +72,7 @@ def chunk_metrics(pairs: Sequence[ChunkPair]) -> dict[str, Any]:
     """Line-wise F1 (Equations 5 to 7): over all lines (micro, the ``f1``), and the mean over documents (macro).
 
     A document in which neither program removes a line counts as 1 in the mean: both agree. Lines that an example leaves
-    open are in none of these counts; ``share_exact`` compares programs as they are written.
+    open are in none of these counts. ``share_exact`` are chunks with the very edits of the reference, and no fault.
     """
     counts = [pair.counts() for pair in pairs]
     nothing = [pair.counts(frozenset()) for pair in pairs]
@@ -84,7 +84,7 @@ def chunk_metrics(pairs: Sequence[ChunkPair]) -> dict[str, Any]:
         "num_examples": len(pairs),
         "num_documents": len({pair.id for pair in pairs}),
         "share_unparsable": ratio(sum(is_unparsable(pair.predicted) for pair in pairs), len(pairs)),
-        "share_exact": ratio(sum(pair.reference == pair.predicted for pair in pairs), len(pairs)),
+        "share_exact": ratio(sum(map(_is_exact, pairs, counts)), len(pairs)),
         "baselines": {
             name: {**sum(rows, Counts()).scores(), "f1_macro_documents": _macro(pairs, rows)}
             for name, rows in baselines.items()
@@ -118,6 +118,15 @@ def _by_call(pairs: Sequence[ChunkPair], counts: Sequence[Counts]) -> dict[str, 
         }
         for call, table in tables.items()
     }
+
+
+def _is_exact(pair: ChunkPair, counts: Counts) -> bool:
+    same_lines = not counts.false_positives and not counts.false_negatives
+    return (
+        same_lines
+        and not is_unparsable(pair.predicted)
+        and _replacements(pair.predicted) == _replacements(pair.reference)
+    )
 
 
 def _replacements(program: Program) -> frozenset[Normalize]:

@@ -7,12 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import extract_model_from_parallel
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adaptation.answer_logits import compute_answer_logits_only
 from adaptation.checkpoints import OPTIMIZER_FILES, checkpoint_folder, list_checkpoints
 from prox.artifact import write_atomically
 from prox.dialogue import Dialogue
+
+ANSWER_LOGITS_LINE = "prox: logits are computed for the answers alone"
+"""In `train.log`."""
 
 
 class Recorder(TrainerCallback):
@@ -53,7 +57,11 @@ class AnswerLogits(TrainerCallback):
         model: PreTrainedModel,
         **_: Any,
     ) -> None:
-        compute_answer_logits_only(model)
+        # DDP, FSDP and DeepSpeed wrap the model that computes the logits.
+        if compute_answer_logits_only(extract_model_from_parallel(model)):
+            print(ANSWER_LOGITS_LINE, flush=True)
+        else:
+            print(f"prox: {type(model).__name__} computes the logits of every token", flush=True)
 
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:

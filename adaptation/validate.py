@@ -89,7 +89,7 @@ def score_checkpoint(
     """Predicts every example's program, writes the predictions and returns the metrics."""
     engine = load_engine(config.engine, checkpoint)
     room = dialogue.answer_room(config.max_new_tokens)
-    limit = engine.max_context - room
+    limit = dialogue.prompt_room(engine.max_context - room)
     if limit < 1:
         raise UserError(
             f"max_new_tokens {room} leaves no room for a prompt in the context of {checkpoint} "

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adaptation.examples import Example
+from adaptation.metrics import is_unparsable
 from prox.confusion import removed_lines
 from prox.dialogue import Dialogue
 from prox.operations import KEEP_MARK, line_marker
@@ -35,7 +36,10 @@ def with_verdicts(example: Example, dialogue: Dialogue) -> str:
 
 
 def write_verdicts(examples: Iterable[Example], dialogue: Dialogue, target: Path) -> None:
-    """Writes a JSON line with the `text` of each chunk, for `refinement ingest`."""
+    """Writes a JSON line with the `text` of each chunk, for `refinement ingest`; a program that can't be read says
+    nothing of its lines."""
     with target.open("w", encoding="utf-8") as out:
         for example in examples:
+            if is_unparsable(example.reference):
+                continue
             out.write(json.dumps({"text": with_verdicts(example, dialogue)}, ensure_ascii=False) + "\n")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from prox import artifact
-from prox.chunking import MIN_LINE_CHARACTERS
 
 
 @dataclass
@@ -16,8 +15,6 @@ class ChunkConfig:
     """The refiner's tokenizer (local folder or hub name); unset counts white-space words instead."""
     window: int = 1500
     """Longest chunk with its line numbers, in tokens of `tokenizer` (or words); must equal the refiner's."""
-    max_line_characters: int | None = None
-    """Count a longer line as the refiner is shown it, by its beginning and end; must equal its dialogue's."""
     max_chunks_per_document: int = -1
     """Chunks of one document that become examples, drawn at random, so that no giant page rules the set; -1 for all."""
 
@@ -26,11 +23,6 @@ class ChunkConfig:
         found = at_least_one(self, "max_chunks_per_document")
         if self.window < 1:
             found.append(f"--window is {self.window}: it must be at least 1")
-        if self.max_line_characters is not None and self.max_line_characters < MIN_LINE_CHARACTERS:
-            found.append(
-                f"--max_line_characters is {self.max_line_characters}: give {MIN_LINE_CHARACTERS} or more, or leave it "
-                "unset"
-            )
         if self.tokenizer is not None:
             found += artifact.require_model(str(self.tokenizer), "tokenizer", "the step that makes the tokenizer")
         return found

@@ -230,6 +230,7 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
         "documents": _document_facts(config, reader, len(reader.pages) - len(sides)),
         "chunks": {
             **reader.cleaner.edits.facts(),
+            **({"max_line_characters": config.max_line_characters} if config.max_line_characters else {}),
             "skipped_as_longer_than_the_window": counts["skipped"],
             "left_out_by_max_chunks_per_document": counts["not_drawn"],
         },

@@ -106,7 +106,7 @@ def kept_documents(config: ProgramConfig) -> set[str]:
 
 def chunks_of(config: ProgramConfig, document: Document, count: chunking.Counter) -> tuple[dict[str, Chunk], int]:
     """(the chunks that may be annotated, by their keys; how many lines were too long for any chunk)."""
-    parts = chunking.split_into_chunks(document.text, config.window, count, config.max_line_characters)
+    parts = chunking.split_into_chunks(document.text, config.window, count)
     drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
     return drawn, sum(chunk.skipped for chunk in parts)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from annotation.chunk_config import ChunkConfig, at_least_one
 from prox import artifact
+from prox.chunking import MIN_LINE_CHARACTERS
 from prox.command import CommandConfig
 
 Balance = Literal["natural", "balanced"]
@@ -98,6 +99,8 @@ class PairsConfig(ChunkConfig, SetsConfig):
     drop_documents: Path | None = None
     """Documents that all become `drop_doc()` examples, with no chunks; they are split by `valid_share` or `num_valid`.
     """
+    max_line_characters: int | None = None
+    """Count a longer line as the refiner is shown it, by its beginning and end: as its dialogue has it."""
     min_clean_words: int = 50
     """A document whose clean text has fewer words becomes a `drop_doc()` example with no chunks."""
     min_recall: float = 0.8
@@ -123,6 +126,11 @@ class PairsConfig(ChunkConfig, SetsConfig):
                 found.append(f"--{name} is {getattr(self, name)}: it must be between 0 and 1")
         if self.min_clean_words < 0:
             found.append(f"--min_clean_words is {self.min_clean_words}: it must be at least 0")
+        if self.max_line_characters is not None and self.max_line_characters < MIN_LINE_CHARACTERS:
+            found.append(
+                f"--max_line_characters is {self.max_line_characters}: give {MIN_LINE_CHARACTERS} or more, or leave it "
+                "unset"
+            )
         return found + self.chunk_problems()
 
     def _column_problems(self) -> list[str]:

@@ -122,10 +122,16 @@ def engines(options: argparse.Namespace, pages: list[str]) -> None:
 
 
 def margin_of(engine: Engine, prompt: list[int], ours: str, theirs: str) -> float:
-    """How much likelier one of two answers' first differing tokens is than the other; near 0 it is a tie."""
+    """How much likelier one of two answers' first differing tokens is than the other; near 0 it is a tie.
+
+    The answers are encoded again: of one that the token limit cut, the end of sequence is compared, which it did not
+    choose.
+    """
     end = engine.tokenizer.eos_token_id
     both = [[*engine.tokenizer.encode(text, add_special_tokens=False), end] for text in (ours, theirs)]
-    common = next(place for place, (one, other) in enumerate(zip(*both, strict=False)) if one != other)
+    common = next((place for place, (one, other) in enumerate(zip(*both, strict=False)) if one != other), None)
+    if common is None:  # texts that the tokenizer does not tell apart
+        return 0.0
     candidates = [ids[common] for ids in both]
     one, other = answered(engine.choose([prompt + both[0][:common]], candidates)[0])
     return abs(one - other)

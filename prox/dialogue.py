@@ -46,9 +46,11 @@ class Dialogue:
     numbering: Literal["document", "chunk"] = "document"
     """Numbers of a chunk's lines in prompt and answer: those of the `document`, as published, or from 0 on in each
     `chunk`, which a model that has read little learns to write much sooner; compact style only."""
+    max_prompt_tokens: int | None = None
+    """Tokens of the longest prompt that the refiner was taught with; `adaptation export` fills it in, and no longer one
+    is made."""
     max_new_tokens: int | None = None
-    """Tokens of the longest answer that the refiner was taught, with its EOS; export fills it in. It is not asked for
-    longer ones, so that the rest of its context is free for prompts."""
+    """Room for answers, in tokens, that the refiner was taught with; filled in likewise, and no longer one is asked."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -61,7 +63,8 @@ class Dialogue:
     def problems(self) -> list[str]:
         """Settings that can't work."""
         found = []
-        for name, least in (("max_line_characters", MIN_LINE_CHARACTERS), ("max_new_tokens", 1)):
+        least_of = {"max_line_characters": MIN_LINE_CHARACTERS, "max_prompt_tokens": 1, "max_new_tokens": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 found.append(f"dialogue.{name} is {value}: give {least} or more, or leave it unset")
@@ -76,6 +79,10 @@ class Dialogue:
     def answer_room(self, max_new_tokens: int) -> int:
         """Tokens an answer may have where a config allows so many."""
         return max_new_tokens if self.max_new_tokens is None else min(max_new_tokens, self.max_new_tokens)
+
+    def prompt_room(self, max_prompt_tokens: int) -> int:
+        """Tokens a prompt may have where a context, or a config, allows so many."""
+        return max_prompt_tokens if self.max_prompt_tokens is None else min(max_prompt_tokens, self.max_prompt_tokens)
 
     def shown(self, text: str) -> str:
         """What a refiner sees of the text of a chunk, or of the document it is cut from; line breaks stay."""

@@ -45,8 +45,8 @@ class Limits:
 
 
 def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
-    """The config's window and answer length, lowered where the refiner was taught shorter answers only, or where its
-    context can't hold both and the frame.
+    """The config's window and answer length, lowered to what the refiner was taught with, and where its context can't
+    hold both and the frame.
 
     Raises ``UserError`` where no usable window would be left.
     """
@@ -55,7 +55,8 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     window, max_new_tokens = config.window, refiner.dialogue.answer_room(config.max_new_tokens)
     if window + frame + max_new_tokens > context:
         max_new_tokens = min(max_new_tokens, context // 4)
-        window = min(window, context - frame - max_new_tokens)
+    longest = refiner.dialogue.prompt_room(context - max_new_tokens)
+    window = min(window, longest - frame)
     if window < min(config.window, SMALLEST_LOWERED_WINDOW):
         raise UserError(
             f"the refiner's context of {context} tokens has no room for chunks beside the prompt's frame of {frame} "
@@ -64,10 +65,8 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     settings = (("window", config.window, window), ("max_new_tokens", config.max_new_tokens, max_new_tokens))
     lowered = [f"--{name} {asked} is lowered to {used}" for name, asked, used in settings if used < asked]
     if lowered:
-        taught = refiner.dialogue.max_new_tokens
-        longest = "" if taught is None else f", and it was taught answers of up to {taught} tokens"
-        log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}{longest}")
-    return Limits(window, context - max_new_tokens, max_new_tokens)
+        log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}{refiner.taught_with()}")
+    return Limits(window, longest, max_new_tokens)
 
 
 class ChunkStep(PipelineStep):

@@ -111,11 +111,11 @@ class DocumentStep(PipelineStep):
         by_logits = self.config.decision == "logits"
         room = answer_tokens(refiner.engine) if by_logits else self.config.max_new_tokens
         context = refiner.engine.max_context
-        longest = min(self.config.max_prompt_tokens, context - room)
+        longest = refiner.dialogue.prompt_room(min(self.config.max_prompt_tokens, context - room))
         if longest < self.config.max_prompt_tokens:
             log_once(
                 f"refinement document: --max_prompt_tokens {self.config.max_prompt_tokens} is lowered to {longest}: "
-                f"the refiner's context is {context}"
+                f"the refiner's context is {context}{refiner.taught_with()}"
             )
         return longest
 

@@ -39,6 +39,13 @@ class Refiner:
         """A copy for rendering prompts in a thread of its own: the engine's can't be used by two at once."""
         return _copy_of(self.engine.tokenizer)
 
+    def taught_with(self) -> str:
+        """For messages about limits: what the refiner was taught with, where its dialogue says so."""
+        prompt, answer = self.dialogue.max_prompt_tokens, self.dialogue.max_new_tokens
+        if prompt is None and answer is None:
+            return ""
+        return f", and it was taught with prompts of up to {prompt} tokens and answers of up to {answer}"
+
 
 def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""

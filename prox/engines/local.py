@@ -16,7 +16,7 @@ from transformers import (
 from prox.engines.base import Completion, EngineConfig, Failure, Message
 from prox.engines.constraint import Constrainer
 from prox.engines.loops import repeats, stop_at_loop
-from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer
+from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer, num_positions
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class LocalEngine:
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoint {checkpoint!r}: its weights can't be loaded ({error})") from error
         self.model = model.to(self.device).eval()
-        longest = model.config.max_position_embeddings
+        longest = num_positions(model.config) or config.max_context
+        if longest is None:
+            raise UserError(f"checkpoint {checkpoint!r} names no longest context: set engine.max_context")
         if config.max_context and config.max_context > longest:
             raise UserError(
                 f"engine.max_context {config.max_context}: checkpoint {checkpoint!r} takes at most {longest}"

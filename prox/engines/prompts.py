@@ -8,7 +8,7 @@ from prox.engines.base import Completion, Failure, Message
 from prox.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 def load_tokenizer(checkpoint: str) -> "PreTrainedTokenizerBase":
@@ -26,6 +26,11 @@ def load_tokenizer(checkpoint: str) -> "PreTrainedTokenizerBase":
     # Whole documents are tokenised to be cut; lengths are checked where prompts are made, so no warning is due.
     tokenizer.model_max_length = 2**31
     return tokenizer
+
+
+def num_positions(config: "PretrainedConfig") -> int | None:
+    """Tokens of the longest sequence a model takes, by its config; None where it names no limit."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 BYTES_PER_TOKEN = 4

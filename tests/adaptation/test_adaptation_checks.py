@@ -51,9 +51,10 @@ def test_what_fits_is_not_refused(data: Path, base: Path) -> None:
         (lambda base: edit(base / "config.json", vocab_size=17), "has 17 embeddings, but its tokenizer"),
         (lambda base: edit(base / "config.json", max_position_embeddings=64), "has 64 positions"),
         (lambda base: edit(base / "config.json", model_type="t5"), "is a t5, no causal language model"),
+        (lambda base: edit(base / "config.json", model_type="no-such"), "can't be read"),
         (lambda base: edit(base / "tokenizer_config.json", eos_token="a"), "has another tokenizer"),
     ],
-    ids=["vocabulary", "positions", "architecture", "tokenizer"],
+    ids=["vocabulary", "positions", "architecture", "unknown architecture", "tokenizer"],
 )
 def test_a_base_that_does_not_fit(data: Path, base: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(base)
@@ -106,5 +107,6 @@ def test_a_refiner_is_adapted_further_as_it_was_taught(split: Path, base: Path, 
     dialogue.save(base)
     (tmp_path / "math").mkdir()
     export_examples(ExportConfig(output=tmp_path / "math", examples=split, base=str(base), max_new_tokens=48))
-    assert load_dialogue(tmp_path / "math", Dialogue()) == dataclasses.replace(dialogue, max_new_tokens=48)
+    taught = dataclasses.replace(dialogue, max_prompt_tokens=84, max_new_tokens=48)
+    assert load_dialogue(tmp_path / "math", Dialogue()) == taught
     assert first_rows(tmp_path / "math")[0]["conversations"][0]["value"].startswith("<page>\n")

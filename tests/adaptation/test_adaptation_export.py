@@ -16,6 +16,7 @@ from adaptation.factory import register_template
 from prox.chunking import Chunk
 from prox.command import main
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
+from prox.engines.prompts import load_tokenizer
 from prox.errors import UserError
 from prox.program import parse_program
 
@@ -45,7 +46,16 @@ def test_files_are_what_llama_factory_reads(split: Path, tiny_checkpoint: Path, 
     assert [row["conversations"][1]["value"] for row in rows[:3]] == ["[000]", "[003]", "="]
     info = json.loads((tmp_path / "out/dataset_info.json").read_text())
     assert info["train"]["columns"] == {"messages": "conversations", "system": "system"}
-    assert load_dialogue(tmp_path / "out", Dialogue()) == dataclasses.replace(dialogue, max_new_tokens=64)
+    longest = json.loads((tmp_path / "out/report.json").read_text())["splits"]["train"]["longest_prompt"]
+    taught = dataclasses.replace(dialogue, max_prompt_tokens=longest, max_new_tokens=64)
+    assert load_dialogue(tmp_path / "out", Dialogue()) == taught
+    template = register_template(taught)
+    tokenizer = load_tokenizer(str(tiny_checkpoint))
+    lengths = [
+        len(template.encode_oneturn(tokenizer, [{"role": "user", "content": row["conversations"][0]["value"]}] * 2)[0])
+        for row in rows
+    ]
+    assert max(lengths) == longest
 
 
 def test_programs_keep_their_meaning_in_either_style(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def test_line_counts_by_hand() -> None:
     assert counts.recall == pytest.approx(1 / 2)
 
 
+def test_exact_programs_make_the_same_edits() -> None:
+    """However they are written, and whatever they do to lines left open."""
+    reference = 'remove_lines(0, 0)\nremove_lines(2, 2)\nnormalize("a")'
+    same = pair("a", reference, 'normalize("a")\nremove_lines(0, 2)', num_lines=4)
+    joined = dataclasses.replace(same, ambiguous_lines=frozenset({1}))
+    without = pair("a", reference, "remove_lines(0, 0)\nremove_lines(2, 2)", num_lines=4)
+    faulty = pair("a", "keep_chunk()", "keep_chunk()\nsure!", num_lines=4)
+    shares = [chunk_metrics([one])["share_exact"] for one in (same, joined, without, faulty)]
+    assert shares == [0, 1, 0, 0]
+
+
 LABELS = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=12)
 
 

@@ -16,6 +16,7 @@ from adaptation import launcher
 from adaptation.__main__ import VERBS
 from adaptation.checkpoints import OPTIMIZER_FILES, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
 from adaptation.configs import TrainConfig
+from adaptation.recorder import ANSWER_LOGITS_LINE
 from adaptation.train import follow, launch_plan
 from prox.command import main
 from prox.dialogue import Dialogue
@@ -128,6 +129,7 @@ def test_from_examples_to_the_selected_refiner(task: str, split: Path, tiny_chec
     run("train", "--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "train", *TRAINING)
     checkpoints = sorted((tmp_path / "train/checkpoints").iterdir())
     assert [path.name for path in checkpoints] == ["checkpoint-12", "checkpoint-18", "checkpoint-6"]
+    assert ANSWER_LOGITS_LINE in (tmp_path / "train/train.log").read_text()
     for path in checkpoints:
         assert is_readable(path)
         assert not [file for pattern in RESUME_FILES for file in path.glob(pattern)]
