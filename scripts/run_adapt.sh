@@ -3,8 +3,8 @@
 #   [-- more]
 #
 #   --examples DIR             training sets: the split/ of scripts/run_annotate.sh, or what `annotation pairs` wrote
-#   --base MODEL               folder or hub name of any causal language model of Hugging Face's; a refiner's folder is
-#                              adapted further, and asked as it was taught
+#   --base MODEL               folder or hub name of any causal language model of Hugging Face's; a refiner's folder, with
+#                              its --task, is adapted further and asked as it was taught (the paper's math refiners, 3.4)
 #   --output DIR               where everything goes; the refiners are DIR/adaptation/document/refiner and
 #                              DIR/adaptation/chunk/refiner, each with its card
 #   --task document|chunk|both which refiners (default: both)
@@ -21,8 +21,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 EXAMPLES="" BASE="" OUTPUT="" TASK=both CONFIG=""
 read_options "examples base output task config" "" "$@"
 for name in EXAMPLES BASE OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
-case $TASK in both) TASKS=(document chunk) ;; document | chunk) TASKS=("$TASK") ;; *) fail "--task is '$TASK': document, chunk or both" ;; esac
+case $TASK in
+    both) TASKS=(document chunk) ;;
+    document | chunk) TASKS=("$TASK") ;;
+    *) fail "--task is '$TASK': document, chunk or both" ;;
+esac
 [ -z "$CONFIG" ] || [ -f "$CONFIG" ] || fail "$CONFIG does not exist: give a config file"
+if [ -f "$BASE/dialogue.json" ] && [ "$TASK" = both ]; then
+    fail "--base $BASE is a refiner: name its --task, and adapt the other one from its own"
+fi
 SCALE=${SCALE:-paper}
 "$ROOT/scripts/setup.sh"
 

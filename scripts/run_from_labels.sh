@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Refiners from scratch, base model included, out of pages whose noise people have marked, on two cores:
-#   scripts/run_from_labels.sh --train PATH --valid PATH --output DIR [options]
+#   scripts/run_from_labels.sh --train PATH --valid PATH --output DIR [options] [-- more]
 #
-#   --train PATH               labelled pages, files or a glob pattern (several are parted by spaces): Parquet or JSONL
-#                              (plain, gz, zst, bz2, xz) with the text in `text`
+#   --train PATH               labelled pages: JSON lines (plain, gz, zst, bz2, xz) with the text in `text`; a file or a
+#                              glob pattern, several parted by spaces
 #   --valid PATH               labelled pages that choose the checkpoint, of other sites than the training pages
 #   --test PATH                labelled pages for one score at the end, which nothing is chosen by (default: none)
 #   --raw PATH                 more raw text for the base to read, likewise (default: none)
@@ -13,6 +13,7 @@
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
 #   --clean_column NAME        instead of line numbers, a column of the cleaned text
+#   -- more                    further options of `adaptation train`, as `--num_epochs 1`
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -24,81 +25,98 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 TRAIN="" VALID="" TEST="" RAW="" DROP="" OUTPUT=""
 NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN=""
 read_options "train valid test raw drop output noise_lines_column ambiguous_lines_column clean_column" "" "$@"
-[ ${#MORE[@]} -eq 0 ] || fail "nothing may follow --"
 for name in TRAIN VALID OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
+if [ -n "$CLEAN_COLUMN" ] && [ -n "$NOISE_LINES_COLUMN$AMBIGUOUS_LINES_COLUMN" ]; then
+    fail "--clean_column is given: leave the columns of line numbers out"
+fi
 if [ -z "$CLEAN_COLUMN$NOISE_LINES_COLUMN" ]; then NOISE_LINES_COLUMN=noise_lines; fi
-SCALE=${SCALE:-labels}
-"$ROOT/scripts/setup.sh"
-RUN=$(realpath -m "$OUTPUT") CORPUS=$TRAIN
-
-PAGES=$RUN/refinement SETS=$RUN/annotation ADAPTATION=$RUN/adaptation/chunk PRETRAINING=$RUN/pretraining
-TOKENIZER=$PRETRAINING/tokenizer
 
 # find_files OPTION: the files that an option names, as the array OPTION_FILES.
 find_files() {
     local -n found=${1^^}_FILES
-    local patterns=${1^^} pattern
+    local patterns=${1^^} pattern file
     found=()
     for pattern in ${!patterns}; do
-        compgen -G "$pattern" >/dev/null || fail "--$1 $pattern: no such file"
         [ ! -d "$pattern" ] || fail "--$1 $pattern is a folder: give its files, as $pattern/*.jsonl.gz"
-        mapfile -t -O "${#found[@]}" found < <(compgen -G "$pattern")
+        compgen -G "$pattern" >/dev/null || fail "--$1 $pattern: no such file"
+        while read -r file; do
+            case $file in
+                *.jsonl | *.json | *.jsonl.* | *.json.*) found+=("$(realpath "$file")") ;;
+                *) fail "--$1 $file: give JSON lines (.jsonl, .jsonl.gz, ...)" ;;
+            esac
+        done < <(compgen -G "$pattern")
     done
 }
 
-# link FOLDER FILES: files of several places as one folder, for what reads one corpus.
-link() {
-    local folder=$1 file
-    shift
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    for file in "$@"; do
-        # Files of two places may have one name.
-        ln -s "$(realpath "$file")" "$folder/$(realpath "$file" | cksum | cut -d' ' -f1)-$(basename "$file")"
+# Pages that score a refiner may not have trained it, nor its base.
+apart() {
+    local option file
+    for file in "${VALID_FILES[@]}" "${TEST_FILES[@]}"; do
+        for option in train raw drop; do
+            local -n others=${option^^}_FILES
+            [[ " ${others[*]} " != *" $file "* ]] || fail "$file is named under --$option, and to score with: leave it out of one"
+        done
+    done
+    for file in "${VALID_FILES[@]}"; do
+        [[ " ${TEST_FILES[*]} " != *" $file "* ]] || fail "$file is named under --valid and --test: leave it out of one"
     done
 }
 
-ingest() {
-    step refinement ingest --corpus.path "$1" --corpus.limit -1 --output "$2"
-}
-
-# sets NAME VALID: examples of the training pages, and of those that are held out.
-sets() {
-    local also=()
-    if [ -n "$DROP" ]; then also=(--drop_documents "$PAGES/drop"); fi
-    step annotation pairs --documents "$PAGES/train" --valid_documents "$PAGES/$2" "${also[@]}" --tokenizer "$TOKENIZER" \
-        --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" \
-        --clean_column "$CLEAN_COLUMN" --output "$SETS/$1"
-}
-
-for name in train valid test drop raw; do find_files "$name"; done  # before the first step
-
+for name in train valid test drop raw; do find_files "$name"; done
+apart
+SCALE=${SCALE:-labels}
+"$ROOT/scripts/setup.sh"
+RUN=$(realpath -m "$OUTPUT") CORPUS=$TRAIN
 start_recipe from_labels
+
+PAGES=$RUN/refinement SETS=$RUN/annotation ADAPTATION=$RUN/adaptation PRETRAINING=$RUN/pretraining
+TOKENIZER=$PRETRAINING/tokenizer
+
+# ingest_files NAME FILES: files of several places as one corpus; two of them may have one name.
+ingest_files() {
+    local name=$1 file
+    shift
+    rm -rf "$RUN/files/$name"
+    mkdir -p "$RUN/files/$name"
+    for file in "$@"; do
+        ln -sf "$file" "$RUN/files/$name/$(echo "$file" | cksum | cut -d' ' -f1)-$(basename "$file")"
+    done
+    step refinement ingest --corpus.path "$RUN/files/$name" --corpus.limit -1 --output "$PAGES/$name"
+}
+
+# sets NAME VALID [OPTIONS]: examples of the training pages, and of those that are held out.
+sets() {
+    step annotation pairs --documents "$PAGES/train" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
+        --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" \
+        --clean_column "$CLEAN_COLUMN" "${@:3}" --output "$SETS/$1"
+}
+
 for name in train valid test drop; do
     declare -n files=${name^^}_FILES
-    if [ ${#files[@]} -gt 0 ]; then
-        link "$RUN/files/$name" "${files[@]}"
-        ingest "$RUN/files/$name" "$PAGES/$name"
-    fi
+    if [ ${#files[@]} -gt 0 ]; then ingest_files "$name" "${files[@]}"; fi
 done
-link "$RUN/files/raw" "${TRAIN_FILES[@]}" "${RAW_FILES[@]}"
-ingest "$RUN/files/raw" "$PAGES/raw"
+ingest_files raw "${TRAIN_FILES[@]}" "${RAW_FILES[@]}"
 step pretraining tokenizer --documents "$PAGES/raw" --output "$TOKENIZER"
 sets sets valid
 
 # The base reads the training chunks with a verdict behind each line, and the other raw text.
-step adaptation export:chunk --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/examples"
-link "$RUN/files/base" "$ADAPTATION/examples/documents.jsonl" "${RAW_FILES[@]}"
-ingest "$RUN/files/base" "$PAGES/base"
+step adaptation export:chunk --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/chunk/examples"
+ingest_files base "$ADAPTATION/chunk/examples/documents.jsonl" "${RAW_FILES[@]}"
 step pretraining tokenize --documents "$PAGES/base" --tokenizer "$TOKENIZER" --output "$PRETRAINING/tokens"
 step pretraining train:base --tokens "$PRETRAINING/tokens" --output "$PRETRAINING/base/train"
 step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$TOKENIZER" --output "$PRETRAINING/base/export"
 
-tune_refiner chunk "$SETS/sets" "$PRETRAINING/base/export"
-if [ -n "$DROP" ]; then make_refiner document "$SETS/sets" "$PRETRAINING/base/export"; fi
+tune_refiner chunk "$SETS/sets" "$PRETRAINING/base/export" "${MORE[@]}"
+cat "$ADAPTATION/chunk/refiner/README.md"
+if [ -n "$DROP" ]; then
+    # Sets of their own: the base and the chunk refiner don't depend on them.
+    sets document_sets valid --drop_documents "$PAGES/drop"
+    make_refiner document "$SETS/document_sets" "$PRETRAINING/base/export" "${MORE[@]}"
+    cat "$ADAPTATION/document/refiner/README.md"
+fi
 if [ -n "$TEST" ]; then
     sets test_sets test
-    step adaptation validate:chunk --checkpoint "$ADAPTATION/refiner" --examples "$SETS/test_sets" --output "$ADAPTATION/test"
+    step adaptation validate:chunk --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
+        --output "$ADAPTATION/chunk/test"
 fi
-cat "$RUN"/adaptation/*/refiner/README.md
-finish_recipe refiners "$RUN/adaptation"
+finish_recipe refiners "$ADAPTATION"

@@ -52,10 +52,12 @@ def test_both_refiners_of_a_base(rehearsal: Rehearsal) -> None:
 def test_a_refiner_of_math_starts_from_the_general_one(rehearsal: Rehearsal) -> None:
     with_cards(rehearsal, "math/adaptation/chunk/refiner")
     general = "runs/quickstart/adaptation/chunk/refiner"
+    (rehearsal.folder / general / "dialogue.json").write_text("{}")
+    done = rehearsal.run(f"scripts/run_adapt.sh --examples annotated/split --base {general} --output math")
+    assert "is a refiner: name its --task" in done.stderr
     steps = asked(
         rehearsal,
-        f"scripts/run_adapt.sh --examples annotated/split --base {general} --task chunk --output math "
-        "--config configs/adaptation/train_math.yaml",
+        f"scripts/run_adapt.sh --examples annotated/split --base {general} --task chunk --output math",
     )
     assert len(steps) == 4
     assert steps[1][1].base == str(rehearsal.folder / general)
@@ -133,14 +135,15 @@ def test_pages_to_drop_make_a_document_refiner(labelled: Rehearsal) -> None:
     steps = asked(labelled, f"{FROM_LABELS} --drop pages/more/a.jsonl")
     tasks = [config.task for name, config in steps if name in ("adaptation export", "adaptation validate")]
     assert tasks == ["chunk", "chunk", "document", "document"]
-    (pairs,) = [config for name, config in steps if name == "annotation pairs"]
-    assert pairs.drop_documents == labelled.folder / "out/refinement/drop"
+    sets = [config.drop_documents for name, config in steps if name == "annotation pairs"]
+    assert sets == [None, labelled.folder / "out/refinement/drop"]
     trained = [config.base for name, config in steps if name == "adaptation train"]
     assert trained == [str(labelled.folder / "out/pretraining/base/export")] * 2
 
 
 def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
-    steps = asked(labelled, f"{FROM_LABELS} --clean_column clean", SCALE="labels_pico")
+    steps = asked(labelled, f"{FROM_LABELS} --clean_column clean -- --num_epochs 7", SCALE="labels_pico")
+    assert [config.num_epochs for name, config in steps if name == "adaptation train"] == [7]
     assert [name for name, _ in steps].count("adaptation validate") == 1
     (pairs,) = [config for name, config in steps if name == "annotation pairs"]
     assert (pairs.clean_column, pairs.noise_lines_column) == ("clean", "")
@@ -151,6 +154,11 @@ def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
     [
         ("--train 'pages/*.parquet'", "--train pages/*.parquet: no such file"),
         ("--raw pages/more", "--raw pages/more is a folder: give its files"),
+        ("--raw ../*.sh", "no such file"),
+        ("--raw scripts/setup.sh", "--raw scripts/setup.sh: give JSON lines"),
+        ("--raw 'pages/*.jsonl'", "valid.jsonl is named under --raw, and to score with"),
+        ("--test pages/valid.jsonl", "valid.jsonl is named under --valid and --test"),
+        ("--clean_column clean --noise_lines_column noise", "--clean_column is given: leave the columns"),
     ],
 )
 def test_labels_that_are_not_there(labelled: Rehearsal, options: str, message: str) -> None:
