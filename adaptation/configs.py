@@ -61,7 +61,8 @@ class ExportConfig(CommandConfig):
     """How the refiner is asked and in which style it answers; stored beside every checkpoint trained on the files. A
     base that brings a `dialogue.json`, a refiner adapted further (3.4), is asked as it was taught."""
     context: int | None = None
-    """Longest training sequence, prompt and answer, in tokens; unset takes the base model's own."""
+    """Longest training sequence, prompt and answer, in tokens; lowered where the base model's own is shorter, which is
+    taken where this is unset."""
     teach_normalize: bool = True
     """Teach `normalize` calls; without them an example keeps its line removals (a tiny model can't copy URLs)."""
     max_new_tokens: int = 256

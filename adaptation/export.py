@@ -116,12 +116,12 @@ def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
         raise UserError(f"base {config.base!r}: its tokenizer has no EOS token, without which no answer can end")
     if config.context is not None and not (Path(config.base) / "config.json").is_file() and Path(config.base).is_dir():
         return tokenizer, config.context  # the base is yet to be trained
-    available = read_base(config.base).positions
-    context = config.context or available
-    if context is None:
+    known = [length for length in (config.context, read_base(config.base).positions) if length is not None]
+    if not known:
         raise UserError(f"base {config.base!r} names no longest context: set --context")
-    if available is not None and context > available:
-        raise UserError(f"context {context} exceeds the {available} positions of base {config.base!r}: lower it")
+    context = min(known)
+    if config.context is not None and context < config.context:
+        log.info("adaptation export: --context %d is lowered to %d, the base's positions", config.context, context)
     if context <= config.max_new_tokens:
         raise UserError(
             f"base {config.base!r} has a context of {context}, which max_new_tokens {config.max_new_tokens} fills: "

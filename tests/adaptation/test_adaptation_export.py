@@ -170,6 +170,16 @@ def test_every_problem_is_reported_at_once(tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "out").exists()
 
 
+def test_a_context_that_the_base_does_not_have_is_lowered(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="prox"):
+        export(split, tiny_checkpoint, tmp_path / "out", "chunk", context=10**6, max_new_tokens=64)
+    positions = json.loads((tiny_checkpoint / "config.json").read_text())["max_position_embeddings"]
+    assert json.loads((tmp_path / "out/report.json").read_text())["context"] == positions
+    assert f"--context 1000000 is lowered to {positions}" in caplog.text
+
+
 def test_an_answer_room_that_fills_the_context(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_new_tokens 512"):
         export(split, tiny_checkpoint, tmp_path / "out", "chunk", max_new_tokens=512)
