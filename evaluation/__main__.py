@@ -2,7 +2,8 @@
 
 import sys
 
-from evaluation.configs import BitsPerByteConfig, ChoiceConfig, RefinersConfig, TableConfig, YardstickConfig
+from evaluation.configs import BitsPerByteConfig, ChoiceConfig, TableConfig, YardstickConfig
+from evaluation.refiner_configs import RefinersConfig
 from prox.command import Verb, main
 
 VERBS = {

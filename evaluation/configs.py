@@ -1,6 +1,5 @@
 """Configs of the evaluation verbs. Imports no heavy library: a skipped step must start at once."""
 
-import contextlib
 import importlib.metadata
 import platform
 import re
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluation.records import sha256_of_files
-from prox.artifact import is_committed, read_json, require
+from prox.artifact import is_committed, require
 from prox.command import VOLATILE_FIELDS, CommandConfig
-from prox.errors import UserError
 
 # A model's name is part of its records' file names.
 MODEL_NAME = re.compile(r"\w[\w+-]*")
@@ -21,17 +19,6 @@ DEFINITION_VERSION = "1"
 # Distributions of the harnesses, whose versions decide scores.
 HARNESSES = {"lm_eval": "lm-eval", "lighteval": "lighteval"}
 TASK_DEFINITIONS = Path(__file__).parent / "tasks"
-
-# A refiner's name has a row; unlike a model's, it is in no file name.
-REFINER_NAME = re.compile(r"\w[\w.+-]*")
-# What the table of refiners reads of each task's checkpoints.
-REFINER_SCORES = {
-    "document": ("f1",),
-    "chunk": ("f1", "f1_macro_documents", "precision", "recall", "share_unparsable"),
-}
-STATISTICS = "statistics"
-CORPUS_ARM = "raw"
-PAPER_REFINERS = Path(__file__).parent / "published" / "table_4.yaml"
 
 
 @dataclass
@@ -231,120 +218,3 @@ class TableConfig(CommandConfig):
 
     def plan(self) -> dict[str, Any]:
         return {"artifacts": len(self.artifacts())}
-
-
-def read_artifact(folder: Path, option: str, file: str, made_by: str) -> dict[str, Any]:
-    """A JSON object of a finished artefact; a ``UserError`` that names the option where there is none."""
-    found = require(folder, option, made_by)
-    if not found and not is_committed(folder):
-        found = [f"--{option} {folder} is no artefact: give the folder that {made_by} writes"]
-    if not found and not (folder / file).is_file():
-        found = [f"--{option} {folder} has no {file}: give the folder that {made_by} writes"]
-    if found:
-        raise UserError(found[0])
-    try:
-        content = read_json(folder / file)
-    except UserError as error:
-        raise UserError(f"--{option}: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"--{option} {folder}: {file} is not what {made_by} writes: run it again")
-    return content
-
-
-def read_metrics(folder: Path, option: str, task: str) -> dict[str, Any]:
-    """What `adaptation validate` wrote for this task; a ``UserError`` for any other folder."""
-    made_by = f"`adaptation validate --task {task}`"
-    metrics = read_artifact(folder, option, "metrics.json", made_by)
-    if metrics.get("task") != task:
-        raise UserError(
-            f"--{option} {folder} holds scores of the task {metrics.get('task')!r}, not {task!r}: "
-            f"give the folder that {made_by} writes"
-        )
-    needed = {"name", "checkpoint", "num_examples", *REFINER_SCORES[task]}
-    rows = metrics.get("checkpoints")
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"--{option} {folder} holds no scored checkpoint: run {made_by} again")
-    for row in rows:
-        if missing := sorted(needed - set(row)):
-            raise UserError(f"--{option} {folder}: a checkpoint has no {', '.join(missing)}: run {made_by} again")
-    return metrics
-
-
-def best_checkpoint(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The row with the highest F1; of equals the first, which `adaptation select` takes too."""
-    return max(metrics["checkpoints"], key=lambda row: row["f1"])
-
-
-def read_tokens_kept(folder: Path, option: str, arm: str) -> float:
-    """Share of the raw corpus's tokens that an arm kept, by `refinement stats`; else a ``UserError``."""
-    made_by = "`refinement stats`"
-    arms = read_artifact(folder, option, "stats.json", made_by).get("arms")
-    if not isinstance(arms, dict) or not all(isinstance(size, dict) and "tokens" in size for size in arms.values()):
-        raise UserError(f"--{option} {folder} has no `arms` with `tokens`: give the folder that {made_by} writes")
-    if arm not in arms:
-        raise UserError(f"--{option} {folder} has no arm {arm!r}: give one of {', '.join(sorted(arms))} as --arm")
-    if not arms.get(CORPUS_ARM, {}).get("tokens"):
-        raise UserError(
-            f"--{option} {folder} counts no tokens of the arm {CORPUS_ARM!r}, of which shares are shown: "
-            f"run {made_by} with --arms.{CORPUS_ARM}"
-        )
-    return arms[arm]["tokens"] / arms[CORPUS_ARM]["tokens"]
-
-
-@dataclass
-class RefinersConfig(CommandConfig):
-    """Settings of ``evaluation refiners``."""
-
-    refiners: dict[str, Path] = field(default_factory=dict)
-    """Artefacts of each refiner, any of three by its name and a part: `NAME.document` and `NAME.chunk` (of `adaptation
-    validate`), `NAME.statistics` (of `refinement stats`), e.g. `--refiners.tlm-xs.chunk FOLDER`; names are rows."""
-    arm: str = "prox-d+c"
-    """The arm in the statistics that the refiner made; what it kept is shown as a share of the arm `raw`, in tokens."""
-
-    def problems(self) -> list[str]:
-        found = []
-        if not self.refiners:
-            found.append("--refiners is empty: name at least one artefact, e.g. --refiners.tlm-xs.document FOLDER")
-        for key, folder in self.refiners.items():
-            name, _, part = key.rpartition(".")
-            if not REFINER_NAME.fullmatch(name) or part not in (*REFINER_SCORES, STATISTICS):
-                found.append(
-                    f"--refiners.{key} {folder} names no part of a refiner: give NAME.document, NAME.chunk or "
-                    "NAME.statistics, with letters, digits, '.', '_', '-' and '+' in the name"
-                )
-                continue
-            try:
-                if part == STATISTICS:
-                    read_tokens_kept(folder, f"refiners.{key}", self.arm)
-                else:
-                    read_metrics(folder, f"refiners.{key}", part)
-            except UserError as error:
-                found.append(str(error))
-        return found
-
-    def parts(self) -> dict[str, dict[str, Path]]:
-        """The artefacts by refiner and part, refiners in the order they were given."""
-        found: dict[str, dict[str, Path]] = {}
-        for key, folder in self.refiners.items():
-            name, _, part = key.rpartition(".")
-            found.setdefault(name, {})[part] = folder
-        return found
-
-    def inputs(self) -> list[Path]:
-        return [*self.refiners.values(), *self.checkpoints()]
-
-    def checkpoints(self) -> list[Path]:
-        """Folders of the best checkpoints, as far as they are still here: sizes are read from them."""
-        found = []
-        for key, folder in self.refiners.items():
-            part = key.rpartition(".")[2]
-            if part in REFINER_SCORES:
-                with contextlib.suppress(UserError):  # problems() reports it
-                    found.append(Path(best_checkpoint(read_metrics(folder, f"refiners.{key}", part))["checkpoint"]))
-        return [path for path in found if path.is_dir()]
-
-    def input_marks(self) -> list[str]:
-        return [f"published:{sha256_of_files(PAPER_REFINERS)}"]
-
-    def plan(self) -> dict[str, Any]:
-        return {"refiners": ", ".join(self.parts()), "arm": self.arm}

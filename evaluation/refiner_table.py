@@ -10,15 +10,8 @@ from typing import Any
 
 import yaml
 
-from evaluation.configs import (
-    PAPER_REFINERS,
-    REFINER_SCORES,
-    STATISTICS,
-    RefinersConfig,
-    best_checkpoint,
-    read_metrics,
-    read_tokens_kept,
-)
+from evaluation.refiner_artifacts import REFINER_SCORES, best_checkpoint, read_metrics, read_tokens_kept
+from evaluation.refiner_configs import PAPER_REFINERS, STATISTICS, RefinersConfig
 from prox.artifact import write_atomically, write_json
 from prox.errors import UserError
 

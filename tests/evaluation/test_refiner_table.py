@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from evaluation import configs
-from evaluation.configs import RefinersConfig
+from evaluation import refiner_configs
+from evaluation.refiner_configs import RefinersConfig
 from prox.artifact import commit, write_json, write_snapshot
 
 if TYPE_CHECKING:
@@ -217,8 +217,8 @@ def test_an_unchanged_table_is_skipped(
 def test_edited_numbers_of_the_paper_make_the_table_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = RefinersConfig(output=tmp_path).input_marks()
     edited = tmp_path / "table_4.yaml"
-    edited.write_text(configs.PAPER_REFINERS.read_text() + "# edited\n")
-    monkeypatch.setattr(configs, "PAPER_REFINERS", edited)
+    edited.write_text(refiner_configs.PAPER_REFINERS.read_text() + "# edited\n")
+    monkeypatch.setattr(refiner_configs, "PAPER_REFINERS", edited)
     assert RefinersConfig(output=tmp_path).input_marks() != before
 
 
