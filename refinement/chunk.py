@@ -106,12 +106,12 @@ class ChunkStep(PipelineStep):
             for document, found in zip(documents, prompts, strict=True)
         ]
         asked = [prompt.ids for of_document in chunks for _, prompt in of_document if is_asked(prompt)]
-        grammar = None
+        grammar, bias = None, refiner.dialogue.answer_bias(refiner.tokenizer)
         if self.config.constrained:
             grammar = program_grammar("chunk", refiner.dialogue.style, self.config.max_calls)
 
         def generate(prompts: Sequence[list[int]]) -> list[Completion | Failure]:
-            return refiner.engine.generate(prompts, limits.max_new_tokens, grammar=grammar)
+            return refiner.engine.generate(prompts, limits.max_new_tokens, grammar=grammar, bias=bias)
 
         answers = iter(isolated(generate, asked, lambda prompt: f"a chunk of {len(prompt)} tokens") if asked else [])
         for of_document in chunks:

@@ -116,7 +116,8 @@ if [ -n "$DROP" ]; then
 fi
 if [ -n "$TEST" ]; then
     sets test_sets test
+    # As it was chosen on the valid pages: nothing is chosen here.
     step adaptation validate:chunk --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
-        --output "$ADAPTATION/chunk/test"
+        --keep_penalties "[]" --output "$ADAPTATION/chunk/test"
 fi
 finish_recipe refiners "$ADAPTATION"

@@ -2,7 +2,7 @@
 
 import atexit
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -62,12 +62,13 @@ class Engine(Protocol):
         max_new_tokens: int,
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
+        bias: Mapping[int, float] | None = None,
     ) -> list[Completion | Failure]:
         """Continues each prompt greedily until EOS, a stop string (left out of the text) or ``max_new_tokens``.
 
-        An answer that repeats itself ends there. With a ``grammar`` an answer can only be a beginning of what the
-        grammar allows, and end only where it does (or at the token limit). Where constrained decoding is not to be
-        had, a ``UserError`` says so.
+        ``bias`` is added to the logits of these token ids at every step. An answer that repeats itself ends there.
+        With a ``grammar`` an answer can only be a beginning of what the grammar allows, and end only where it does (or
+        at the token limit). Where constrained decoding is not to be had, a ``UserError`` says so.
         """
 
     def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:

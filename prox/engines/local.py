@@ -1,6 +1,6 @@
 """The local engine: transformers in process, batched by length. The default on CPU and for small models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 LOOP_CHECK_STEPS = 16
 """Decoding steps between two looks for loops; a look costs about as much as a step of a tiny model."""
+
+
+class BiasProcessor(LogitsProcessor):
+    """Adds to the logits of some tokens."""
+
+    def __init__(self, bias: Mapping[int, float]) -> None:
+        self._ids, self._values = torch.tensor(list(bias)), torch.tensor(list(bias.values()))
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """``scores`` are [rows, vocabulary]."""
+        scores[:, self._ids.to(scores.device)] += self._values.to(scores)
+        return scores
 
 
 class LocalEngine:
@@ -87,9 +99,11 @@ class LocalEngine:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
+        bias: Mapping[int, float] | None = None,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``."""
-        answers = self._decode(prompts, max_new_tokens, stop, grammar, check_loops=True)
+        processors = [BiasProcessor(bias)] if bias else []
+        answers = self._decode(prompts, max_new_tokens, stop, grammar, processors, check_loops=True)
         return [stop_at_loop(answer) for answer in answers]
 
     @torch.inference_mode()
@@ -99,18 +113,20 @@ class LocalEngine:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
+        processors: Sequence[LogitsProcessor] = (),
         check_loops: bool = False,
     ) -> list[Completion]:
         check_lengths(prompts, max_new_tokens, self.max_context)
         answers: dict[int, Completion] = {}
         for indices, ids, mask in self._batches(prompts, max_new_tokens):
             criteria = [self._criterion(stop, check_loops, ids.shape[1])] if stop or check_loops else []
+            constraint = [self._constrain(grammar)] if grammar else []
             output = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
                 stopping_criteria=StoppingCriteriaList(criteria),
-                logits_processor=LogitsProcessorList([self._constrain(grammar)] if grammar else []),
+                logits_processor=LogitsProcessorList([*processors, *constraint]),
             )
             for index, row in zip(indices, output[:, ids.shape[1] :].tolist(), strict=True):
                 answers[index] = self._completion(row, stop)

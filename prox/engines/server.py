@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -65,12 +65,15 @@ class ServerEngine:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
+        bias: Mapping[int, float] | None = None,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``; ids go to ``/completions``. A looping answer is cut after the fact."""
         check_lengths(prompts, max_new_tokens, self.max_context)
         options: dict[str, Any] = {"max_tokens": max_new_tokens}
         if stop:
             options["stop"] = list(stop)
+        if bias:
+            options["logit_bias"] = {str(token): value for token, value in bias.items()}
         if grammar is not None:
             options["extra_body"] = self._constraint(grammar.ebnf())
         answers = self._complete(prompts, options)

@@ -1,7 +1,7 @@
 """The vLLM engine, in process: token ids in, text or log-probabilities of chosen tokens out; CPU or CUDA build."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prox.engines.base import Completion, EngineConfig, Failure, Message, VllmConfig
@@ -64,11 +64,16 @@ class VllmEngine:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
+        bias: Mapping[int, float] | None = None,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``."""
         check_lengths(prompts, max_new_tokens, self.max_context)
         sampling = self._vllm.SamplingParams(
-            temperature=0.0, max_tokens=max_new_tokens, stop=list(stop), detokenize=bool(stop)
+            temperature=0.0,
+            max_tokens=max_new_tokens,
+            stop=list(stop),
+            detokenize=bool(stop),
+            logit_bias=dict(bias) if bias else None,
         )
         if grammar is not None:
             from vllm.sampling_params import StructuredOutputsParams

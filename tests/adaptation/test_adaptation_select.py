@@ -1,6 +1,7 @@
 """Scoring with a real (random) model, and the choice of a checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from adaptation.select import best_checkpoint, copy_checkpoint, select_best
 from adaptation.validate import chunk_scores
 from prox.command import main, settings_of
 from prox.confusion import count_decisions
+from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
 from prox.errors import UserError
 
@@ -66,6 +68,21 @@ def test_ways_to_ask_are_scored_side_by_side_and_the_best_is_kept(
     card = (tmp_path / "refiner/README.md").read_text()
     assert "## By length" in card
     assert "## Calibration" in card
+
+
+def test_penalties_of_keeping_are_scored_side_by_side(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    refiner = tmp_path / "refiner"
+    shutil.copytree(tiny_checkpoint, refiner)
+    Dialogue(layout="plain", system="", style="compact").save(refiner)
+    options = ["--keep_penalties", "[-60, 0, 60]", "--max_new_tokens", "8"]
+    metrics = validate(split, refiner, tmp_path / "out", "chunk", *options)
+    rows = {row["name"]: row for row in metrics["checkpoints"]}
+    assert list(rows) == ["checkpoint-keep-60", "checkpoint-keep0", "checkpoint-keep60"]
+    assert [row["dialogue"]["keep_penalty"] for row in rows.values()] == [-60, 0, 60]
+    answers = [(tmp_path / "out" / name / "predictions.jsonl").read_text() for name in rows]
+    predicted = [{json.loads(line)["predicted"][:1] for line in text.splitlines()} for text in answers]
+    assert predicted[0] == {"="}
+    assert "=" not in predicted[2]
 
 
 def test_a_random_model_writes_no_programs(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

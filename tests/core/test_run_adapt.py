@@ -127,6 +127,7 @@ def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal) -> None:
     chosen, tested = configs["adaptation validate", "validate"], configs["adaptation validate", "test"]
     assert chosen.examples == out / "annotation/sets"
     assert (tested.examples, tested.checkpoint) == (out / "annotation/test_sets", str(out / "adaptation/chunk/refiner"))
+    assert (len(chosen.keep_penalties), tested.keep_penalties) == (4, [])
     assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
 
 

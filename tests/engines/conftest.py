@@ -112,6 +112,8 @@ class ScriptedServer:
         return None, {"id": "1", "object": "completion", "created": 0, "model": self.name, **answer}
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        from prox.engines.local import BiasProcessor
+
         prompt, number = body["prompt"], body["max_tokens"]
         logprobs: dict[str, Any] | None = None
         if body.get("echo"):
@@ -123,7 +125,10 @@ class ScriptedServer:
             logprobs = {"top_logprobs": [{f"token_id:{token}": v for token, v in zip(wanted, values, strict=True)}]}
         known = {name: body[name] for name in self.fields & body.keys() if name != "logprob_token_ids"}
         ebnf = known.get("guided_grammar") or known.get("structured_outputs", {}).get("grammar")
-        answer = self.engine._decode([prompt], number, body.get("stop", ()), Ebnf(ebnf) if ebnf else None)[0]
+        grammar = Ebnf(ebnf) if ebnf else None
+        bias = {int(token): value for token, value in body.get("logit_bias", {}).items()}
+        processors = [BiasProcessor(bias)] if bias else []
+        answer = self.engine._decode([prompt], number, body.get("stop", ()), grammar, processors)[0]
         choice = {"index": 0, "text": answer.text, "finish_reason": answer.finish_reason, "logprobs": logprobs}
         return {"choices": [choice], "usage": {"completion_tokens": answer.num_tokens}}
 

@@ -63,6 +63,17 @@ def test_every_engine_gives_the_same_probabilities(engine: Engine, reference: Lo
     assert [[pytest.approx(value, abs=1e-3) for value in row] for row in expected] == found
 
 
+def test_every_engine_adds_a_bias(engine: Engine, reference: LocalEngine) -> None:
+    prompts = prompts_of(reference)
+    first = [reference.tokenizer.encode(answer.text)[0] for answer in reference.generate(prompts, 1)]
+    bias = {first[0]: -50.0, first[1]: 2.5}
+    answers, expected = engine.generate(prompts, 12, bias=bias), reference.generate(prompts, 12, bias=bias)
+    assert [answer.text.rstrip("\ufffd") for answer in answers] == [answer.text.rstrip("\ufffd") for answer in expected]
+    without = engine.generate(prompts, 12)
+    assert answers[0].text != without[0].text
+    assert engine.generate(prompts, 12, bias={}) == without
+
+
 def test_every_engine_stops_before_the_stop_string(engine: Engine, reference: LocalEngine) -> None:
     prompt = reference.tokenizer.encode(TEXTS[0])
     whole = reference.generate([prompt], 12)[0].text

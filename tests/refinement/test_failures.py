@@ -32,7 +32,7 @@ class Unsteady:
     def _each(self, prompts, answer):
         return [Failure("HTTP 500") if not number % self.period else answer for number, _ in enumerate(prompts, 1)]
 
-    def generate(self, prompts, max_new_tokens, stop=(), grammar=None):
+    def generate(self, prompts, max_new_tokens, stop=(), grammar=None, bias=None):
         return self._each(prompts, Completion("remove_lines(line_start=0, line_end=0)", 5, "stop"))
 
     def choose(self, prompts, candidates):

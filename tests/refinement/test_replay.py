@@ -35,7 +35,7 @@ class Scribe:
     def __init__(self, tokenizer) -> None:
         self.tokenizer = tokenizer
 
-    def generate(self, prompts, max_new_tokens, stop=(), grammar=None):
+    def generate(self, prompts, max_new_tokens, stop=(), grammar=None, bias=None):
         answers = (PROGRAMS[number % len(PROGRAMS)].format(number % 3) for number, _ in enumerate(prompts))
         completions = [Completion(answer, 9, "stop" if len(answer) % 2 else "length") for answer in answers]
         return [*completions[:-1], Failure("HTTP 500")]
