@@ -104,10 +104,12 @@ def engines(options: argparse.Namespace, pages: list[str]) -> None:
     chunks = renderer.chunks(pages, context - room - renderer.frame_tokens)
     prompts = [prompt.ids for of_page in chunks for _, prompt in of_page if prompt and not prompt.cut]
     prompts = prompts[: options.chunks]
+    bias = dialogue.answer_bias(local.tokenizer)
     times, made = seconds(
-        {kind: partial(engine.generate, prompts, room) for kind, engine in loaded.items()}, options.repeats
+        {kind: partial(engine.generate, prompts, room, bias=bias) for kind, engine in loaded.items()}, options.repeats
     )
-    texts = {kind: [answered(answer).text for answer in answers] for kind, answers in made.items()}
+    # A server holds back the bytes of a character that the token limit cut in two.
+    texts = {kind: [answered(answer).text.rstrip("\ufffd") for answer in answers] for kind, answers in made.items()}
     tokens = sum(answered(answer).num_tokens for answer in made["local"])
     print(f"{len(pages)} documents, {len(prompts)} chunks, {tokens} tokens generated, context {context}\n")
     print("| engine | chunks/s | local | ratio of speeds | same program | widest margin of a difference (nats) |")

@@ -68,7 +68,8 @@ def test_the_benchmark_of_engines_compares_their_programs(
     assert "3 documents, 2 chunks" in out
     rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| (\d)/2 \| (-|[\d.]+) \|$", out, re.M)
     assert [row[0] for row in rows] == ["vllm", "server"]
-    assert all(same == "2" or float(margin) < 0.01 for _, same, margin in rows)
+    # Random weights write what no tokenizer would encode so: how wide a margin is says nothing here.
+    assert all((same == "2") == (margin == "-") for _, same, margin in rows)
 
 
 def test_the_margin_of_two_answers_is_that_of_their_first_difference(tiny_checkpoint: Path) -> None:
