@@ -57,14 +57,14 @@ def test_the_benchmark_of_engines_compares_their_programs(
     tiny_checkpoint: Path,
     vllm_server: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],  # vLLM wants a standard output with a file descriptor
 ) -> None:
     pages = tmp_path / "pages.jsonl"
     pages.write_text("".join(json.dumps({"text": "Home\nThe river. " * number}) + "\n" for number in (1, 2, 3)))
     options = ["--pages", str(pages), "--refiner", str(tiny_checkpoint), "--repeats", "1", "--chunks", "2"]
     monkeypatch.setattr(sys, "argv", ["refiners.py", "engines", *options, "--server", vllm_server])
     refiners.main()
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert "3 documents, 2 chunks" in out
     rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| (\d)/2 \| (-|[\d.]+) \|$", out, re.M)
     assert [row[0] for row in rows] == ["vllm", "server"]
