@@ -8,6 +8,7 @@ from typing import Any
 from adaptation.checkpoints import RESUME_FILES, STATE_FILE
 from adaptation.configs import SelectConfig
 from prox import artifact
+from prox.confusion import best_checkpoint
 from prox.dialogue import Dialogue
 from prox.errors import UserError
 
@@ -40,11 +41,6 @@ def select_best(config: SelectConfig) -> dict[str, Any]:
                 scores["f1"],
             )
     return {"selected": best["name"], "f1": f"{best['f1']:.4f}"}
-
-
-def best_checkpoint(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """The highest F1; of equals the earliest, which was trained least."""
-    return max(scores, key=lambda row: row["f1"])
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from adaptation.train import CHECKPOINTS, TRAINING
 from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
 from prox.answers import in_document, is_cut_off, program_of
+from prox.confusion import best_checkpoint
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, Failure, load_engine
@@ -63,7 +64,7 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     if config.checkpoints is not None and not config.dialogues:
         rows = curve_rows(config.checkpoints / TRAINING_METRICS, scores)
         write_curve(config.output, rows, f"{config.task} refiner, {len(examples):,} valid examples")
-    best = max(scores, key=lambda row: row["f1"])
+    best = best_checkpoint(scores)
     return {"checkpoints": len(scores), "best_f1": f"{best['f1']:.4f} ({best['name']})"}
 
 
@@ -97,7 +98,9 @@ def score_checkpoint(
     """Predicts every example's program, writes the predictions and returns the metrics."""
     engine = load_engine(config.engine, checkpoint)
     room = dialogue.answer_room(config.max_new_tokens)
-    limit = dialogue.prompt_room(engine.max_context - room)
+    limit = engine.max_context - room
+    if config.task == "document":  # chunks are cut already
+        limit = dialogue.prompt_room(limit)
     if limit < 1:
         raise UserError(
             f"max_new_tokens {room} leaves no room for a prompt in the context of {checkpoint} "

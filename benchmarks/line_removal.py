@@ -36,7 +36,7 @@ from benchmarks.line_trees import END_OF_SENTENCE, FOLDS, Removed, Trees, above,
 from prox import artifact
 from prox.answers import program_of
 from prox.chunking import split_into_chunks
-from prox.confusion import Counts, macro_f1, removed_lines
+from prox.confusion import Counts, best_checkpoint, macro_f1, removed_lines
 from prox.engines import Completion
 from prox.errors import UserError
 from prox.program import parse_program
@@ -98,7 +98,7 @@ def ask_stand_in(page: Page, programmer: Programmer) -> frozenset[int]:
     return removed
 
 
-def best_checkpoint(folder: Path, split: str) -> tuple[str, dict[str, Any]]:
+def chosen_checkpoint(folder: Path, split: str) -> tuple[str, dict[str, Any]]:
     """(name of the checkpoint with the highest F1, the artefact's `metrics.json`)."""
     metrics = artifact.read_json(folder / "metrics.json")
     if metrics.get("task") != "chunk" or not metrics.get("checkpoints"):
@@ -108,7 +108,7 @@ def best_checkpoint(folder: Path, split: str) -> tuple[str, dict[str, Any]]:
             f"{folder} holds {len(metrics['checkpoints'])} checkpoints, and the test split must not choose among them: "
             "choose on the valid split, then validate that one with `--checkpoint` on examples of the test split"
         )
-    return max(metrics["checkpoints"], key=lambda one: one["f1"])["name"], metrics
+    return best_checkpoint(metrics["checkpoints"])["name"], metrics
 
 
 def read_chunk_lengths(metrics: dict[str, Any], pages: dict[str, Page]) -> dict[tuple[str, int], int]:
@@ -125,7 +125,7 @@ def read_chunk_lengths(metrics: dict[str, Any], pages: dict[str, Page]) -> dict[
 
 def score_refiner(name: str, folder: Path, pages: Sequence[Page], split: str, seed: int) -> Row:
     """The row of the artefact's best checkpoint."""
-    checkpoint, metrics = best_checkpoint(folder, split)
+    checkpoint, metrics = chosen_checkpoint(folder, split)
     lengths = read_chunk_lengths(metrics, {page.id: page for page in pages})
     path = folder / checkpoint / "predictions.jsonl"
     answers: dict[str, dict[int, dict[str, Any]]] = {page.id: {} for page in pages}

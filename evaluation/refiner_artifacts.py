@@ -51,11 +51,6 @@ def read_metrics(folder: Path, option: str, task: str) -> dict[str, Any]:
     return metrics
 
 
-def best_checkpoint(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The row with the highest F1; of equals the first, which `adaptation select` takes too."""
-    return max(metrics["checkpoints"], key=lambda row: row["f1"])
-
-
 def read_tokens_kept(folder: Path, option: str, arm: str) -> float:
     """Share of the raw corpus's tokens that an arm kept, by `refinement stats`; else a ``UserError``."""
     made_by = "`refinement stats`"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.records import sha256_of_files
-from evaluation.refiner_artifacts import REFINER_SCORES, best_checkpoint, read_metrics, read_tokens_kept
+from evaluation.refiner_artifacts import REFINER_SCORES, read_metrics, read_tokens_kept
 from prox.command import CommandConfig
+from prox.confusion import best_checkpoint
 from prox.errors import UserError
 
 # A refiner's name has a row; unlike a model's, it is in no file name.
@@ -66,7 +67,11 @@ class RefinersConfig(CommandConfig):
             part = key.rpartition(".")[2]
             if part in REFINER_SCORES:
                 with contextlib.suppress(UserError):  # problems() reports it
-                    found.append(Path(best_checkpoint(read_metrics(folder, f"refiners.{key}", part))["checkpoint"]))
+                    found.append(
+                        Path(
+                            best_checkpoint(read_metrics(folder, f"refiners.{key}", part)["checkpoints"])["checkpoint"]
+                        )
+                    )
         return [path for path in found if path.is_dir()]
 
     def input_marks(self) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from evaluation.refiner_artifacts import REFINER_SCORES, best_checkpoint, read_metrics, read_tokens_kept
+from evaluation.refiner_artifacts import REFINER_SCORES, read_metrics, read_tokens_kept
 from evaluation.refiner_configs import PAPER_REFINERS, STATISTICS, RefinersConfig
 from prox.artifact import write_atomically, write_json
+from prox.confusion import best_checkpoint
 from prox.errors import UserError
 
 # Columns by the scores' names; a task's own are named after it.
@@ -83,7 +84,7 @@ def read_row(name: str, parts: Mapping[str, Path], arm: str) -> Row:
         if task not in parts:
             continue
         metrics = read_metrics(parts[task], f"refiners.{name}.{task}", task)
-        best = best_checkpoint(metrics)
+        best = best_checkpoint(metrics["checkpoints"])
         parameters[task] = count_parameters(Path(best["checkpoint"]))
         scores |= {f"{task}_{score}": best[score] for score in wanted}
         annotator = (metrics.get("annotation") or {}).get("annotator")

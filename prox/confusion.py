@@ -142,3 +142,8 @@ def _kappa(table: Sequence[Sequence[int]], weight: Callable[[int, int], float]) 
     observed = sum(weight(row, column) * table[row][column] for row, column in cells)
     expected = sum(weight(row, column) * rows[row] * columns[column] for row, column in cells)
     return 1.0 - observed * sum(rows) / expected if expected else None
+
+
+def best_checkpoint(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The highest F1; of equals the first, which is the earliest and was trained least."""
+    return max(scores, key=lambda row: row["f1"])

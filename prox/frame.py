@@ -146,11 +146,11 @@ class Frame:
         inner = lines.between(chunk.first_line, chunk.end_line)
         if self._from_zero and chunk.first_line:
             starts = lines.starts(chunk.first_line, chunk.end_line)
-            markers = [self._markers.get(number) for number in range(chunk.end_line)]
-            if None in markers:
+            of_document = range(chunk.first_line, chunk.end_line)
+            if not self._markers.keys() >= {*of_document, *range(len(of_document))}:
                 return None
-            for start, marker in zip(starts, markers, strict=False):
-                inner[start] = marker
+            for number, start in enumerate(starts):
+                inner[start] = self._markers[number]
         ids = [*self._bos, *before, *inner, *after]
         if len(ids) > self._max_tokens:
             return None

@@ -46,8 +46,8 @@ class NumberedIds:
 
     def starts(self, first_line: int, end_line: int) -> list[int]:
         """Where each of these lines begins among their ids."""
-        ends = np.concatenate([[0], self.ends])
-        return (ends[first_line:end_line] - ends[first_line]).tolist()
+        begin = self.ends[first_line - 1] if first_line else 0
+        return [0, *(self.ends[first_line : end_line - 1] - begin).tolist()]
 
 
 class LineIds:

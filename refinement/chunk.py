@@ -55,8 +55,7 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     window, max_new_tokens = config.window, refiner.dialogue.answer_room(config.max_new_tokens)
     if window + frame + max_new_tokens > context:
         max_new_tokens = min(max_new_tokens, context // 4)
-    longest = refiner.dialogue.prompt_room(context - max_new_tokens)
-    window = min(window, longest - frame)
+    window = min(window, refiner.dialogue.prompt_room(context - max_new_tokens) - frame)
     if window < min(config.window, SMALLEST_LOWERED_WINDOW):
         raise UserError(
             f"the refiner's context of {context} tokens has no room for chunks beside the prompt's frame of {frame} "
@@ -66,7 +65,8 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     lowered = [f"--{name} {asked} is lowered to {used}" for name, asked, used in settings if used < asked]
     if lowered:
         log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}{refiner.taught_with()}")
-    return Limits(window, longest, max_new_tokens)
+    # Tokens may join otherwise than where the window counted them: no chunk is left out for one more than was taught.
+    return Limits(window, context - max_new_tokens, max_new_tokens)
 
 
 class ChunkStep(PipelineStep):

@@ -9,10 +9,10 @@ import pytest
 from adaptation.__main__ import VERBS
 from adaptation.configs import SelectConfig, TrainConfig, ValidateConfig
 from adaptation.examples import Example
-from adaptation.select import best_checkpoint, copy_checkpoint, select_best
+from adaptation.select import copy_checkpoint, select_best
 from adaptation.validate import chunk_scores
 from prox.command import main, settings_of
-from prox.confusion import count_decisions
+from prox.confusion import best_checkpoint, count_decisions
 from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
 from prox.errors import UserError

@@ -22,6 +22,14 @@ def asked(rehearsal: Rehearsal, command: str, **environment: str) -> Steps:
     return steps
 
 
+def check_refused(rehearsal: Rehearsal, command: str, message: str) -> None:
+    """The recipe says so before it runs anything."""
+    done = rehearsal.run(command)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not rehearsal.commands()
+
+
 def with_cards(rehearsal: Rehearsal, *refiners: str) -> Rehearsal:
     """The cards that a recipe shows at its end, which no recorded command writes."""
     for refiner in refiners:
@@ -72,10 +80,7 @@ def test_a_refiner_of_math_starts_from_the_general_one(rehearsal: Rehearsal) -> 
     ],
 )
 def test_adapting_with_wrong_options(rehearsal: Rehearsal, options: str, message: str) -> None:
-    done = rehearsal.run(f"scripts/run_adapt.sh {options}")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert not rehearsal.commands()
+    check_refused(rehearsal, f"scripts/run_adapt.sh {options}", message)
 
 
 @pytest.fixture
@@ -163,6 +168,4 @@ def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
     ],
 )
 def test_labels_that_are_not_there(labelled: Rehearsal, options: str, message: str) -> None:
-    done = labelled.run(f"{FROM_LABELS} {options}")
-    assert done.returncode == 2
-    assert message in done.stderr
+    check_refused(labelled, f"{FROM_LABELS} {options}", message)
