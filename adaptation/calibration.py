@@ -1,4 +1,7 @@
-"""Whether `p_keep` means what it says, and which threshold it should be cut at. Pure functions."""
+"""Whether a probability means what it says, and which threshold it should be cut at. Pure functions.
+
+It is a document's of being kept (`p_keep`), or a line's of being removed.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +11,7 @@ from prox.confusion import Counts, count_decisions, ratio
 NUM_BINS = 10
 
 
-def calibration(reference: Sequence[bool], p_keep: Sequence[float]) -> dict[str, Any]:
+def calibration(reference: Sequence[bool], probabilities: Sequence[float]) -> dict[str, Any]:
     """Brier score, expected calibration error and reliability table of the probabilities of keeping; best threshold.
 
     The bins are of equal width; the error is the mean distance between probability and share of kept documents over
@@ -16,22 +19,22 @@ def calibration(reference: Sequence[bool], p_keep: Sequence[float]) -> dict[str,
     examples that chose it, a threshold looks better than it is.
     """
     bins: list[list[tuple[bool, float]]] = [[] for _ in range(NUM_BINS)]
-    for kept, probability in zip(reference, p_keep, strict=True):
+    for kept, probability in zip(reference, probabilities, strict=True):
         bins[min(int(probability * NUM_BINS), NUM_BINS - 1)].append((kept, probability))
     rows = [
         {
             "from": number / NUM_BINS,
             "to": (number + 1) / NUM_BINS,
-            "documents": len(members),
-            "mean_p_keep": ratio(sum(probability for _, probability in members), len(members)),
-            "share_kept": ratio(sum(kept for kept, _ in members), len(members)),
+            "examples": len(members),
+            "mean_probability": ratio(sum(probability for _, probability in members), len(members)),
+            "share_true": ratio(sum(kept for kept, _ in members), len(members)),
         }
         for number, members in enumerate(bins)
         if members
     ]
-    distance = sum(row["documents"] * abs(row["mean_p_keep"] - row["share_kept"]) for row in rows)
-    squares = sum((probability - kept) ** 2 for kept, probability in zip(reference, p_keep, strict=True))
-    threshold, counts = best_threshold(reference, p_keep)
+    distance = sum(row["examples"] * abs(row["mean_probability"] - row["share_true"]) for row in rows)
+    squares = sum((probability - kept) ** 2 for kept, probability in zip(reference, probabilities, strict=True))
+    threshold, counts = best_threshold(reference, probabilities)
     return {
         "brier_score": ratio(squares, len(reference)),
         "expected_calibration_error": ratio(distance, len(reference)),
@@ -40,11 +43,11 @@ def calibration(reference: Sequence[bool], p_keep: Sequence[float]) -> dict[str,
     }
 
 
-def best_threshold(reference: Sequence[bool], p_keep: Sequence[float]) -> tuple[float, Counts]:
+def best_threshold(reference: Sequence[bool], probabilities: Sequence[float]) -> tuple[float, Counts]:
     """(lowest `p_keep` that is to be kept for the highest F1, what it gives)."""
-    if not p_keep:
+    if not probabilities:
         return 0.5, Counts()
-    ranked = sorted(zip(p_keep, reference, strict=True), reverse=True)
+    ranked = sorted(zip(probabilities, reference, strict=True), reverse=True)
     num_kept = sum(reference)
     true_positives, best_f1, best = 0, -1.0, ranked[0][0]
     for rank, (probability, kept) in enumerate(ranked, 1):
@@ -53,4 +56,4 @@ def best_threshold(reference: Sequence[bool], p_keep: Sequence[float]) -> tuple[
         f1 = ratio(2 * true_positives, rank + num_kept)
         if is_last_of_equals and f1 >= best_f1:
             best_f1, best = f1, probability
-    return best, count_decisions(reference, [probability >= best for probability in p_keep])
+    return best, count_decisions(reference, [probability >= best for probability in probabilities])

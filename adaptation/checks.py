@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adaptation.base_model import read_base
 from adaptation.configs import Task
 from adaptation.export import tokenizer_mark
+from adaptation.line_examples import read_line_examples
 from prox.dialogue import FILE_NAME, Dialogue, load_dialogue
 from prox.engines.prompts import load_tokenizer
 from prox.errors import UserError
@@ -72,9 +73,12 @@ def check_prompts(data: Path, task: Task) -> None:
     """Refuses examples that another dialogue rendered than the one that is stored with every checkpoint.
 
     Raises:
-        UserError: prompts that don't begin and end as the dialogue says.
+        UserError: prompts that don't begin and end as the dialogue says; of a tagger, no verdict for each line.
     """
     dialogue = load_dialogue(data, Dialogue())
+    if dialogue.kind == "tagger":  # whose prompts the training renders itself
+        next(read_line_examples(data / "train.jsonl"), None)
+        return
     opening, closing = dialogue.frame()
     if task == "chunk":
         opening, closing = opening + dialogue.chunk_before, dialogue.chunk_after + closing

@@ -82,7 +82,8 @@ class ExportConfig(CommandConfig):
             found.append("dialogue.max_prompt_tokens and max_new_tokens are filled in by the export: leave them unset")
         if self.write_documents and self.task == "document":
             found.append("write_documents is for chunks, whose lines have verdicts: leave it out for task document")
-        if self.context is not None and self.context <= self.max_new_tokens:
+        writes = self.dialogue.kind == "generative"
+        if writes and self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
         if not found and self.examples is not None:
             missing = [path for path in self._files() if not path.is_file()]
@@ -129,6 +130,9 @@ class TrainConfig(CommandConfig):
     float32; weights stay float32."""
     group_by_length: bool = True
     """Put examples of like length into one batch, which saves padding."""
+    lm_weight: float = 0.0
+    """Of a tagger: weight of the loss of the chunks' own text, which it goes on to foretell, beside the verdicts'; 0
+    leaves it out."""
     gradient_checkpointing: bool = False
     """Compute activations twice to hold fewer of them: less memory, about a third slower."""
     devices: int = 1
@@ -159,6 +163,7 @@ class TrainConfig(CommandConfig):
             found.append(
                 f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"
             )
+        found += at_least(self.lm_weight, 0, "lm_weight")
         if not 0 <= self.warmup_ratio < 1:
             found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
         return found
@@ -225,7 +230,10 @@ class ValidateConfig(CommandConfig):
     `select` stores the best one with the refiner."""
     keep_penalties: list[float] = field(default_factory=list)
     """Score every checkpoint of a chunk refiner with each of these as its dialogue's `keep_penalty`; `select` stores
-    the best one. Empty takes the dialogue's own."""
+    the best one. Empty takes the dialogue's own. A tagger has none: see `choose_threshold`."""
+    choose_threshold: bool = False
+    """Cut a tagger's probabilities at the threshold with the highest F1 on these examples, not at its dialogue's;
+    `select` stores it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """What runs the checkpoints."""
     max_new_tokens: int = 256

@@ -1,4 +1,4 @@
-"""Runs LLaMA-Factory in a process of its own: ``python -m adaptation.launcher RUN.json`` (or under torchrun).
+"""Runs the trainer in a process of its own: ``python -m adaptation.launcher RUN.json`` (or under torchrun).
 
 ``adaptation train`` starts it and holds the other end of its standard input: when that closes, `train` is gone, killed
 perhaps, and this process ends too, so that a rerun never meets an orphan writing the same files.
@@ -8,13 +8,16 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptation.checks import check_template, first_rows
 from adaptation.factory import TEMPLATE, register_template, without_torchaudio
 from prox import artifact
 from prox.dialogue import Dialogue, load_dialogue
 from prox.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 
 
 def end_with_parent() -> None:
@@ -29,7 +32,7 @@ def end_with_parent() -> None:
 
 
 def number_format(precision: str) -> dict[str, bool]:
-    """LLaMA-Factory's arguments for the device found and the precision asked for."""
+    """The trainer's arguments for the device found and the precision asked for."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -42,21 +45,41 @@ def number_format(precision: str) -> dict[str, bool]:
 
 
 def run(plan: dict[str, Any]) -> None:
-    """Registers the template and trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
-    from transformers import AutoTokenizer
+    """Trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
+    from adaptation.recorder import Recorder
 
-    from adaptation.recorder import AnswerLogits, Recorder
-
-    data = Path(plan["arguments"]["dataset_dir"])
-    dialogue = load_dialogue(data, Dialogue())
-    tokenizer = AutoTokenizer.from_pretrained(plan["arguments"]["model_name_or_path"])
-    check_template(register_template(dialogue), dialogue, tokenizer, first_rows(data))
-    with without_torchaudio():
-        from llamafactory.train.tuner import run_exp
-    arguments = {**plan["arguments"], **number_format(plan["precision"]), "template": TEMPLATE}
+    dialogue = load_dialogue(plan["data"], Dialogue())
+    arguments = plan["arguments"] | number_format(plan["precision"])
     if arguments["use_cpu"] and "fsdp" in arguments:
         raise UserError("strategy is fsdp, but no GPU is here, and on CPU nothing would be sharded: use ddp")
-    run_exp(args=arguments, callbacks=[Recorder(Path(plan["metrics"]), dialogue), AnswerLogits()])
+    recorder = Recorder(Path(plan["metrics"]), dialogue)
+    if dialogue.kind == "tagger":
+        from adaptation.tagger import train_tagger
+
+        train_tagger(arguments | {"gradient_checkpointing": plan["gradient_checkpointing"]}, plan, dialogue, recorder)
+    else:
+        run_factory(arguments, plan, dialogue, recorder)
+
+
+def run_factory(
+    arguments: dict[str, Any], plan: dict[str, Any], dialogue: Dialogue, recorder: "TrainerCallback"
+) -> None:
+    """Registers the template and has LLaMA-Factory train."""
+    from transformers import AutoTokenizer
+
+    from adaptation.recorder import AnswerLogits
+
+    tokenizer = AutoTokenizer.from_pretrained(plan["base"])
+    check_template(register_template(dialogue), dialogue, tokenizer, first_rows(Path(plan["data"])))
+    with without_torchaudio():
+        from llamafactory.train.tuner import run_exp
+    more = {
+        "model_name_or_path": plan["base"],
+        "dataset_dir": plan["data"],
+        "template": TEMPLATE,
+        "disable_gradient_checkpointing": not plan["gradient_checkpointing"],
+    }
+    run_exp(args=arguments | plan["factory"] | more, callbacks=[recorder, AnswerLogits()])
 
 
 if __name__ == "__main__":

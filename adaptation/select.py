@@ -124,7 +124,7 @@ def _breakdown(best: dict[str, Any]) -> list[str]:
         threshold = found["best_threshold"]
         lines += [
             "",
-            "## Calibration of the probability of keeping",
+            f"## Calibration of the probability of {'removing a line' if 'by_call' in best else 'keeping'}",
             "",
             f"Brier score {found['brier_score']:.4f}, expected calibration error "
             f"{found['expected_calibration_error']:.4f}. Best threshold on these examples: "

@@ -1,4 +1,6 @@
-"""`adaptation train`: full-parameter fine-tuning with LLaMA-Factory (paper, A.2), one checkpoint an epoch.
+"""`adaptation train`: full-parameter fine-tuning (paper, A.2), one checkpoint an epoch.
+
+A generative refiner is trained by LLaMA-Factory, a tagger by the trainer beneath it, Hugging Face's.
 
 A killed run goes on from its newest complete checkpoint with optimizer, schedule and random state, and ends with the
 weights of an undisturbed one.
@@ -76,19 +78,10 @@ def resume_step(checkpoint: Path | None) -> int:
 
 
 def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path | None) -> dict[str, Any]:
-    """What the launcher is told: LLaMA-Factory's arguments, and where to write what."""
+    """What the launcher is told: the trainer's arguments, LLaMA-Factory's own, and where to write what."""
     arguments = {
-        "model_name_or_path": config.base,
-        "stage": "sft",
-        "finetuning_type": "full",
-        "do_train": True,
-        "dataset_dir": str(config.data),
-        "dataset": "train",
-        # Export has left out every longer example, so nothing is cut here.
-        "cutoff_len": report["context"],
         "output_dir": str(config.output / CHECKPOINTS),
         "resume_from_checkpoint": str(resume_from) if resume_from else None,
-        "overwrite_cache": True,
         "per_device_train_batch_size": config.micro_batch_size,
         "gradient_accumulation_steps": config.accumulation_steps,
         "train_sampling_strategy": "group_by_length" if config.group_by_length else "random",
@@ -99,7 +92,6 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "warmup_steps": config.warmup_ratio,
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
-        "disable_gradient_checkpointing": not config.gradient_checkpointing,
         "save_strategy": "epoch",
         "logging_steps": config.log_every,
         "logging_first_step": True,
@@ -110,9 +102,24 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
     }
     if config.strategy == "fsdp":
         arguments |= {"fsdp": "full_shard auto_wrap", "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
+    factory = {
+        "stage": "sft",
+        "finetuning_type": "full",
+        "do_train": True,
+        "dataset": "train",
+        # Export has left out every longer example, so nothing is cut here.
+        "cutoff_len": report["context"],
+        "overwrite_cache": True,
+    }
     return {
+        "base": config.base,
+        "data": str(config.data),
         "arguments": arguments,
+        "factory": factory,
+        "gradient_checkpointing": config.gradient_checkpointing,
         "precision": config.precision,
+        "context": report["context"],
+        "lm_weight": config.lm_weight,
         "metrics": str(config.output / METRICS),
     }
 
@@ -161,7 +168,7 @@ def run_launcher(config: TrainConfig, plan: dict[str, Any], num_steps: int, firs
     if process.returncode:
         last = log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         raise UserError(
-            f"LLaMA-Factory ended with status {process.returncode}; the end of {log_path}:\n  " + "\n  ".join(last)
+            f"the trainer ended with status {process.returncode}; the end of {log_path}:\n  " + "\n  ".join(last)
         )
 
 

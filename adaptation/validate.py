@@ -13,17 +13,21 @@ from adaptation.checkpoints import list_checkpoints
 from adaptation.configs import Task, ValidateConfig, split_file
 from adaptation.curve import curve_rows, write_curve
 from adaptation.examples import Example, answer_style, read_examples
+from adaptation.line_scores import score_lines
 from adaptation.metrics import ChunkPair, chunk_metrics, document_metrics
 from adaptation.samples import render_samples
 from adaptation.train import CHECKPOINTS, TRAINING
 from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
-from prox.answers import in_document, is_cut_off, program_of
+from prox.answers import is_cut_off, program_of
+from prox.chunk_refiner import chunk_refiner, chunk_renderer
+from prox.chunking import Chunk
 from prox.confusion import best_checkpoint
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
-from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
+from prox.dialogue import Dialogue, load_dialogue
 from prox.engines import Completion, Engine, Failure, load_engine
 from prox.errors import UserError
+from prox.operations import KeepChunk, render_program
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.progress import Progress
 from prox.words import count_words
@@ -33,6 +37,8 @@ log = logging.getLogger("prox")
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
 SAMPLES = "samples.md"
+NOT_ASKED = Completion(render_program([KeepChunk()]), 0, "stop")
+"""Of a chunk that is too long for a tagger: refinement keeps it as it is."""
 EXAMPLES_AT_ONCE = 512  # enough to sort by length in and to fill vLLM's batches, few enough to show progress
 
 Answer = TypeVar("Answer")
@@ -83,13 +89,12 @@ def to_score(config: ValidateConfig) -> list[tuple[str, str, Dialogue]]:
             for way, dialogue in config.dialogues.items()
         ]
     own = [(name, checkpoint, load_dialogue(checkpoint, config.dialogue)) for name, checkpoint in found]
-    if not config.keep_penalties:
-        return own
+    penalties = [] if any(dialogue.kind == "tagger" for _, _, dialogue in own) else config.keep_penalties
     return [
         (f"{name}-keep{penalty:g}", checkpoint, dataclasses.replace(dialogue, keep_penalty=penalty))
         for name, checkpoint, dialogue in own
-        for penalty in config.keep_penalties
-    ]
+        for penalty in penalties
+    ] or own
 
 
 def score_checkpoint(
@@ -109,11 +114,15 @@ def score_checkpoint(
     predict = predict_documents if config.task == "document" else predict_chunks
     step = functools.partial(predict, config, engine, dialogue, limit)
     predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
+    more = {}
+    if config.task == "chunk" and dialogue.kind == "tagger":
+        predictions, dialogue, found = score_lines(examples, predictions, dialogue, config.choose_threshold)
+        more = {"calibration": found}
     lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in predictions]
     artifact.write_atomically(folder / PREDICTIONS, "".join(lines))
     artifact.write_atomically(folder / SAMPLES, render_samples(config.task, examples, predictions, config.seed))
     scores = document_scores if config.task == "document" else chunk_scores
-    return scores(examples, predictions) | {"dialogue": dialogue.resolved(engine.tokenizer)}
+    return scores(examples, predictions) | more | {"dialogue": dialogue.resolved(engine.tokenizer)}
 
 
 def in_slices(
@@ -149,28 +158,33 @@ def predict_documents(
 def predict_chunks(
     config: ValidateConfig, engine: Engine, dialogue: Dialogue, limit: int, examples: Sequence[Example]
 ) -> list[Prediction]:
-    """Programs decoded greedily; ``style`` says how to read the prediction (the reference is written as calls)."""
-    renderer = PromptRenderer(dialogue, engine.tokenizer, limit)
-    prompts = [example.prompt("chunk", renderer) for example in examples]
-    room = dialogue.answer_room(config.max_new_tokens)
-    bias = dialogue.answer_bias(engine.tokenizer)
-    answers = answered(engine.generate([prompt.ids for prompt in prompts], room, bias=bias))
-    located = [
-        in_document(answer, dialogue, example.first_line) for example, answer in zip(examples, answers, strict=True)
-    ]
+    """Programs as refinement gets them; ``style`` says how to read one (the reference is written as calls)."""
+    renderer = chunk_renderer(dialogue, engine.tokenizer, limit)
+    refiner = chunk_refiner(engine, dialogue, dialogue.answer_room(config.max_new_tokens))
+    chunks = [Chunk(example.first_line, example.text) for example in examples]
+    prompts = [renderer.chunk(chunk) for chunk in chunks]
+    asked = [(chunk, prompt) for chunk, prompt in zip(chunks, prompts, strict=True) if prompt is not None]
+    found = iter(answered(refiner.ask(asked)))
+    answers = [NOT_ASKED if prompt is None else next(found) for prompt in prompts]
     return [
-        {
-            "id": example.id,
-            "first_line": example.first_line,
-            "reference": example.program,
-            "predicted": answer.text,
-            "style": answer_style("chunk", dialogue),
-            "num_tokens": answer.num_tokens,
-            "finish_reason": answer.finish_reason,
-            "prompt_cut": prompt.cut,
-        }
-        for example, prompt, answer in zip(examples, prompts, located, strict=True)
+        chunk_prediction(example, dialogue, answer, prompt is None or prompt.cut)
+        for example, prompt, answer in zip(examples, prompts, answers, strict=True)
     ]
+
+
+def chunk_prediction(example: Example, dialogue: Dialogue, answer: Completion, prompt_cut: bool) -> Prediction:
+    """A row of `predictions.jsonl`."""
+    row = {
+        "id": example.id,
+        "first_line": example.first_line,
+        "reference": example.program,
+        "predicted": answer.text,
+        "style": answer_style("chunk", dialogue),
+        "num_tokens": answer.num_tokens,
+        "finish_reason": answer.finish_reason,
+        "prompt_cut": prompt_cut,
+    }
+    return row if answer.line_probabilities is None else row | {"line_probabilities": answer.line_probabilities}
 
 
 def answered(answers: Sequence[Answer | Failure]) -> list[Answer]:

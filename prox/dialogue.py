@@ -29,6 +29,8 @@ LLAMA2_SYSTEM = "You are a helpful, respectful and honest assistant."
 class Dialogue:
     """How a refiner is asked, and in which style it answers."""
 
+    kind: Literal["generative", "tagger"] = "generative"
+    """`generative` writes a chunk's program, `tagger` judges each of its lines in one prefill (`prox.tagging`)."""
     layout: Literal["llama2", "plain", "chat"] = "llama2"
     """What stands around the user's text: `llama2` (published refiners), `plain`, or `chat`, the checkpoint's own chat
     template, which also decides about BOS tokens."""
@@ -54,6 +56,12 @@ class Dialogue:
     keep_penalty: float = 0.0
     """Taken off the logit of the token that `keep_chunk()` begins with. A refiner in doubt spreads what it gives edits
     over many beginnings, so that greedy decoding edits too little; the valid split says by how much (`validate`)."""
+    keep_token: str = "="
+    """What a tagger foretells behind a line to keep; one token of the tokenizer."""
+    remove_token: str = "-"
+    """What a tagger foretells behind a line to remove."""
+    remove_threshold: float = 0.5
+    """A tagger removes the lines whose probability of removal reaches this; the valid split says which (`validate`)."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -73,6 +81,12 @@ class Dialogue:
                 found.append(f"dialogue.{name} is {value}: give {least} or more, or leave it unset")
         if self.numbering == "chunk" and self.style != "compact":
             found.append("dialogue.numbering is chunk, but style is calls: only the compact style is renumbered")
+        if not 0 < self.remove_threshold < 1:
+            found.append(f"dialogue.remove_threshold is {self.remove_threshold}: it must lie between 0 and 1")
+        if self.kind == "tagger" and (self.style, self.numbering, self.keep_penalty) != ("calls", "document", 0):
+            found.append(
+                "dialogue.kind is tagger, which writes nothing: leave style, numbering and keep_penalty as they are"
+            )
         return found
 
     def first_number(self, first_line: int) -> int:
@@ -80,7 +94,9 @@ class Dialogue:
         return 0 if self.numbering == "chunk" else first_line
 
     def answer_room(self, max_new_tokens: int) -> int:
-        """Tokens an answer may have where a config allows so many."""
+        """Tokens an answer may have where a config allows so many; a tagger writes none."""
+        if self.kind == "tagger":
+            return 0
         return max_new_tokens if self.max_new_tokens is None else min(max_new_tokens, self.max_new_tokens)
 
     def answer_bias(self, tokenizer: "PreTrainedTokenizerBase") -> dict[int, float]:
@@ -172,6 +188,11 @@ class RefinerConfig:
     """Local folder or hub name of a causal language model."""
     dialogue: Dialogue = field(default_factory=Dialogue)
     """Used only where the checkpoint brings no `dialogue.json` of its own."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the dialogue that is used."""
+        return (load_dialogue(self.checkpoint, self.dialogue) if self.checkpoint else self.dialogue).kind
 
 
 class PromptRenderer:

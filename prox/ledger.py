@@ -17,6 +17,7 @@ from prox.engines import Completion, Failure
 from prox.errors import UserError
 from prox.executor import CallResult, Guards
 from prox.program import SIGNATURES, Fault, Program, Style
+from prox.tagging import program_of_probabilities
 from prox.units import source_hash
 
 _CALL = pa.struct(
@@ -37,6 +38,7 @@ _CHUNK = pa.struct(
         ("cut_off", pa.bool_()),  # the answer ends within a line, which is not run
         ("prompt_tokens", pa.int64()),  # of the refiner's tokenizer, as read and generated
         ("answer_tokens", pa.int64()),
+        ("line_probabilities", pa.list_(pa.float32())),  # of removal, each line; a tagger's, else null
         ("verdict", pa.string()),
         ("reason", pa.string()),  # the guard that decided
         ("calls", pa.list_(_CALL)),  # in the order of the program, faults last
@@ -72,6 +74,7 @@ def chunk_row(chunk: Chunk, answer: Completion | Failure | None, prompt_tokens: 
         "cut_off": said is not None and is_cut_off(said),
         "prompt_tokens": prompt_tokens,
         "answer_tokens": said.num_tokens if said else 0,
+        "line_probabilities": said and said.line_probabilities,
     }
 
 
@@ -79,6 +82,19 @@ def _program_of(row: Row, style: Style) -> Program | Failure | None:
     if row["failure"] is not None:
         return Failure(row["failure"])
     return None if row["skipped"] else read_program(row["program"], style, row["cut_off"])
+
+
+def cut_at(chunks: Sequence[Row], threshold: float) -> list[Row]:
+    """Chunks of a tagger's ledger with the programs of another threshold; those without probabilities stay."""
+    return [
+        chunk
+        if chunk["line_probabilities"] is None
+        else {
+            **chunk,
+            "program": program_of_probabilities(chunk["line_probabilities"], threshold, chunk["first_line"]),
+        }
+        for chunk in chunks
+    ]
 
 
 def replay(

@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from prox import ledger
-from prox.answers import in_document
 from prox.artifact import write_json
 from prox.assembly import DocumentGuards
+from prox.chunk_refiner import ChunkPrompt, ChunkRefiner, chunk_refiner, chunk_renderer
 from prox.chunking import Chunk
-from prox.dialogue import Prompt, PromptRenderer
-from prox.engines import Completion, Failure
+from prox.engines import Failure
 from prox.errors import UserError
 from prox.executor import Guards
 from prox.grammar import program_grammar
@@ -29,7 +28,7 @@ from refinement.refiner import Refiner, load_refiner, log_once, record_asking
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = ledger.SCHEMA
-Prompts = list[tuple[Chunk, Prompt | None]]
+Prompts = list[tuple[Chunk, ChunkPrompt | None]]
 """A document's chunks; those without a prompt are skipped."""
 # A shorter window would cut pages into single lines.
 SMALLEST_LOWERED_WINDOW = 32
@@ -51,7 +50,7 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
     Raises ``UserError`` where no usable window would be left.
     """
     context = refiner.engine.max_context
-    frame = PromptRenderer(refiner.dialogue, refiner.tokenizer, context).frame_tokens
+    frame = chunk_renderer(refiner.dialogue, refiner.tokenizer, context).frame_tokens
     window, max_new_tokens = config.window, refiner.dialogue.answer_room(config.max_new_tokens)
     if window + frame + max_new_tokens > context:
         max_new_tokens = min(max_new_tokens, context // 4)
@@ -61,7 +60,9 @@ def fit_limits(config: ChunkConfig, refiner: Refiner) -> Limits:
             f"the refiner's context of {context} tokens has no room for chunks beside the prompt's frame of {frame} "
             f"and an answer of {max_new_tokens}: use a refiner with a longer context, or a shorter dialogue"
         )
-    settings = (("window", config.window, window), ("max_new_tokens", config.max_new_tokens, max_new_tokens))
+    settings = [("window", config.window, window), ("max_new_tokens", config.max_new_tokens, max_new_tokens)]
+    if refiner.dialogue.kind == "tagger":
+        settings.pop()  # it writes nothing
     lowered = [f"--{name} {asked} is lowered to {used}" for name, asked, used in settings if used < asked]
     if lowered:
         log_once(f"refinement chunk: {', '.join(lowered)}: the refiner's context is {context}{refiner.taught_with()}")
@@ -83,48 +84,42 @@ class ChunkStep(PipelineStep):
         refiner = load_refiner(self.config)
         limits = fit_limits(self.config, refiner)
         record_asking(self.config.output, refiner, asdict(limits))
-        renderer = PromptRenderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
+        renderer = chunk_renderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
+        grammar = None
+        if self.config.constrained:
+            grammar = program_grammar("chunk", refiner.dialogue.style, self.config.max_calls)
+        asker = chunk_refiner(refiner.engine, refiner.dialogue, limits.max_new_tokens, grammar)
         guards = (self.config.guards, self.config.document_guards)
 
         def render(documents: Sequence[Document]) -> list[Prompts]:
             return renderer.chunks([document.text for document in documents], limits.window)
 
         def ask(documents: Sequence[Document], prompts: Sequence[Prompts | Failure]) -> Iterator[list[ledger.Row]]:
-            return self._ask(documents, prompts, refiner, limits)
+            return ask_about(documents, prompts, asker)
 
         for document, _, rows in answered(data, self.config.documents_per_batch, render, ask, first_failure):
             if finish_document(document, refiner.dialogue.style, rows, guards, self.writer):
                 yield document
 
-    def _ask(
-        self, documents: Sequence[Document], prompts: Sequence[Prompts | Failure], refiner: Refiner, limits: Limits
-    ) -> Iterator[list[ledger.Row]]:
-        """The ledger's chunks of each document, with the answers; all prompts go to the engine in one call."""
-        # A document that could not be rendered is one chunk.
-        chunks = [
-            [(Chunk(0, document.text), found)] if isinstance(found, Failure) else found
-            for document, found in zip(documents, prompts, strict=True)
+
+def ask_about(
+    documents: Sequence[Document], prompts: Sequence[Prompts | Failure], refiner: ChunkRefiner
+) -> Iterator[list[ledger.Row]]:
+    """The ledger's chunks of each document, with the answers; all prompts go to the engine in one call."""
+    # A document that could not be rendered is one chunk.
+    chunks = [
+        [(Chunk(0, document.text), found)] if isinstance(found, Failure) else found
+        for document, found in zip(documents, prompts, strict=True)
+    ]
+    asked = [(chunk, prompt) for of_document in chunks for chunk, prompt in of_document if is_asked(prompt)]
+    answers = iter(isolated(refiner.ask, asked, lambda one: f"a chunk of {len(one[1].ids)} tokens") if asked else [])
+    for of_document in chunks:
+        yield [
+            ledger.chunk_row(chunk, next(answers), len(prompt.ids))
+            if is_asked(prompt)
+            else ledger.chunk_row(chunk, prompt if isinstance(prompt, Failure) else None)
+            for chunk, prompt in of_document
         ]
-        asked = [prompt.ids for of_document in chunks for _, prompt in of_document if is_asked(prompt)]
-        grammar, bias = None, refiner.dialogue.answer_bias(refiner.tokenizer)
-        if self.config.constrained:
-            grammar = program_grammar("chunk", refiner.dialogue.style, self.config.max_calls)
-
-        def generate(prompts: Sequence[list[int]]) -> list[Completion | Failure]:
-            return refiner.engine.generate(prompts, limits.max_new_tokens, grammar=grammar, bias=bias)
-
-        answers = iter(isolated(generate, asked, lambda prompt: f"a chunk of {len(prompt)} tokens") if asked else [])
-        for of_document in chunks:
-            yield [
-                ledger.chunk_row(chunk, self._located(next(answers), refiner, chunk), len(prompt.ids))
-                if is_asked(prompt)
-                else ledger.chunk_row(chunk, prompt if isinstance(prompt, Failure) else None)
-                for chunk, prompt in of_document
-            ]
-
-    @staticmethod
-    def _located(answer: Completion | Failure, refiner: Refiner, chunk: Chunk) -> Completion | Failure:
-        return answer if isinstance(answer, Failure) else in_document(answer, refiner.dialogue, chunk.first_line)
 
 
 def first_failure(rows: Sequence[ledger.Row]) -> str | None:
@@ -132,11 +127,11 @@ def first_failure(rows: Sequence[ledger.Row]) -> str | None:
     return next((row["failure"] for row in rows if row["failure"] is not None), None)
 
 
-def is_asked(prompt: Prompt | Failure | None) -> bool:
+def is_asked(prompt: ChunkPrompt | Failure | None) -> TypeGuard[ChunkPrompt]:
     """False for a chunk that no refiner is asked about: a line longer than the window, or lines that the prompt cuts
     (tokens may join otherwise there than where they were counted). No program may touch what it was not written for.
     """
-    return isinstance(prompt, Prompt) and not prompt.cut
+    return prompt is not None and not isinstance(prompt, Failure) and not prompt.cut
 
 
 def finish_document(

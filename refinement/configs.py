@@ -9,8 +9,9 @@ from prox.assembly import DocumentGuards
 from prox.cluster import ExecutorConfig
 from prox.command import CommandConfig
 from prox.corpus import CorpusConfig, corpus_inputs, corpus_marks
-from prox.dialogue import RefinerConfig
+from prox.dialogue import Dialogue, RefinerConfig, load_dialogue
 from prox.engines import EngineConfig
+from prox.engines.base import LOCAL_ONLY
 from prox.excerpts import Excerpt
 from prox.executor import Guards
 
@@ -127,6 +128,8 @@ class RefinerStepConfig(UnitsConfig):
         found += [f"--refiner.{problem}" for problem in self.refiner.dialogue.problems()]
         checkpoint = self.refiner.checkpoint
         found += require_model(checkpoint, "refiner.checkpoint", "the step that makes the refiner")
+        if self.engine.kind != "local" and self.refiner.kind == "tagger":
+            found.append(f"--engine.kind is {self.engine.kind}: {LOCAL_ONLY}")
         if Path(checkpoint).is_dir() and checkpoint and not (Path(checkpoint) / "config.json").is_file():
             found.append(f"--refiner.checkpoint {checkpoint} holds no config.json: give a Hugging Face model folder")
         return found
@@ -167,6 +170,8 @@ class DocumentConfig(RefinerStepConfig):
     def problems(self) -> list[str]:
         numbers = _positive(max_prompt_tokens=self.max_prompt_tokens, max_new_tokens=self.max_new_tokens)
         found = super().problems() + _share("threshold", self.threshold) + numbers
+        if self.refiner.kind == "tagger":
+            found.append(f"--refiner.checkpoint {self.refiner.checkpoint} is a tagger: it has no say of documents")
         if self.constrained and self.decision == "logits":
             found.append("--constrained true: with --decision logits nothing is decoded; leave it out")
         if self.decision == "generate" and self.threshold != DEFAULT_THRESHOLD:
@@ -201,6 +206,8 @@ class ChunkConfig(RefinerStepConfig):
             found += _positive(max_calls=self.max_calls)
             if not self.constrained:
                 found.append(f"--max_calls {self.max_calls} has no effect: it needs --constrained true")
+        if self.constrained and self.refiner.kind == "tagger":
+            found.append("--constrained true: the refiner is a tagger, which writes nothing; leave it out")
         found += [f"--guards.{problem}" for problem in self.guards.problems()]
         return found + [f"--document_guards.{problem}" for problem in self.document_guards.problems()]
 
@@ -213,6 +220,9 @@ class ReplayConfig(UnitsConfig):
     """Output of `refinement document` or `refinement chunk`; `documents` is what that step read."""
     threshold: float | None = None
     """Lowest `p_keep` that keeps a document, of a document step's ledger; unset keeps what was kept."""
+    remove_threshold: float | None = None
+    """Lowest probability of removal that removes a line, of a chunk step's ledger that a tagger wrote; unset leaves the
+    programs as they were."""
     guards: dict[str, Any] = field(default_factory=dict)
     """Guards of `refinement chunk` to change, by name; the others are as they were recorded."""
     document_guards: dict[str, Any] = field(default_factory=dict)
@@ -238,6 +248,11 @@ class ReplayConfig(UnitsConfig):
             decision = recorded(self.ledger)["config"].get("decision")
             if decision == "generate":
                 found.append("--threshold: the ledger's run had decision generate and knows no p_keep")
+        if self.remove_threshold is not None:
+            if not 0 < self.remove_threshold < 1:
+                found.append(f"--remove_threshold is {self.remove_threshold}: it must lie between 0 and 1")
+            if command != "refinement chunk" or load_dialogue(self.ledger, Dialogue()).kind != "tagger":
+                found.append("--remove_threshold: only a ledger that a tagger wrote holds the lines' probabilities")
         if command == "refinement document":
             changed = [name for name in ("guards", "document_guards") if getattr(self, name)]
             return found + [f"--{name}: the ledger of `refinement document` knows no guards" for name in changed]
@@ -260,7 +275,8 @@ class ReplayConfig(UnitsConfig):
     @property
     def changes_nothing(self) -> bool:
         """True when the replay must give what the run gave."""
-        return self.threshold is None and not self.guards and not self.document_guards
+        unset = self.threshold is None and self.remove_threshold is None
+        return unset and not self.guards and not self.document_guards
 
     def inputs(self) -> list[Path]:
         return super().inputs() + ([self.ledger] if self.ledger else [])

@@ -43,10 +43,10 @@ class ReplayStep(PipelineStep):
             yield from self._decide(pairs)
             return
         guards, document_guards, _ = self.config.guards_of_run()
+        threshold = self.config.remove_threshold
         for document, row in pairs:
-            if chunk_stage.finish_document(
-                document, row["style"], row["chunks"], (guards, document_guards), self.writer
-            ):
+            chunks = row["chunks"] if threshold is None else ledger.cut_at(row["chunks"], threshold)
+            if chunk_stage.finish_document(document, row["style"], chunks, (guards, document_guards), self.writer):
                 yield document
 
     def _decide(self, pairs: Iterator[tuple[Document, ledger.Row]]) -> DocumentsPipeline:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from prox.grammar import Grammar
+    from prox.tagging import LinePrompt
 
 Message = dict[str, str]
 FinishReason = Literal["stop", "length", "loop"]
@@ -28,6 +29,8 @@ class Completion:
     """``length`` when the token limit cut it off, ``loop`` when it repeated itself (``prox.engines.loops``)."""
     num_prompt_tokens: int = 0
     """Tokens of the prompt, where the engine says so; of conversations only."""
+    line_probabilities: tuple[float, ...] | None = None
+    """How likely each line of the chunk is to be removed; of a tagger, whose text is a program made from them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,12 @@ class Engine(Protocol):
         vLLM takes up to 128 candidates.
         """
 
+    def judge(self, prompts: Sequence["LinePrompt"], verdicts: tuple[int, int]) -> list[list[float] | Failure]:
+        """For each line of each prompt, the probability of the second of two tokens, the other being the first.
+
+        Only the local engine can: positions of their own are in no server's interface. Elsewhere a ``UserError``.
+        """
+
     def chat(
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int, temperature: float = 0.0
     ) -> list[Completion | Failure]:
@@ -84,6 +93,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Gives memory and processes back. A closed engine can't be used again; closing twice does nothing."""
+
+
+LOCAL_ONLY = (
+    "a tagger reads its lines at positions of their own, which only the local engine can: set engine.kind local"
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The local engine: transformers in process, batched by length. The default on CPU and for small models."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from transformers import (
 
 from prox.engines.base import Completion, EngineConfig, Failure, Message
 from prox.engines.constraint import Constrainer
+from prox.engines.judging import batches_by_length, hidden_states, join_prompts, verdict_logits
 from prox.engines.loops import repeats, stop_at_loop
 from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer, num_positions
 from prox.errors import UserError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from prox.grammar import Grammar
+    from prox.tagging import LinePrompt
 
 BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 LOOP_CHECK_STEPS = 16
@@ -80,11 +83,9 @@ class LocalEngine:
         self, prompts: Sequence[list[int]], room: int
     ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
         """Left-padded batches of prompts of like length, longest first: (their indices, ids [b, t], mask [b, t])."""
-        order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-        while order:
-            width = len(prompts[order[0]])
-            size = max(1, min(self._batch_size, self._batch_tokens // (width + room)))
-            indices, order = order[:size], order[size:]
+        lengths = [len(prompt) + room for prompt in prompts]
+        for indices in batches_by_length(lengths, self._batch_size, self._batch_tokens):
+            width = len(prompts[indices[0]])
             ids = torch.full((len(indices), width), self._pad, dtype=torch.long)
             mask = torch.zeros((len(indices), width), dtype=torch.long)
             for row, index in enumerate(indices):
@@ -183,6 +184,21 @@ class LocalEngine:
             chosen = torch.log_softmax(logits.float(), dim=-1)[:, wanted]
             for index, row in zip(indices, chosen.tolist(), strict=True):
                 answers[index] = row
+        return answers
+
+    @torch.inference_mode()
+    def judge(self, prompts: Sequence["LinePrompt"], verdicts: tuple[int, int]) -> list[list[float] | Failure]:
+        """See ``Engine.judge``; one forward pass a batch, logits of the places only."""
+        lengths = [len(prompt.ids) for prompt in prompts]
+        check_lengths([prompt.ids for prompt in prompts], 0, self.max_context)
+        answers: list[list[float] | Failure] = [[] for _ in prompts]
+        for indices in batches_by_length(lengths, self._batch_size, self._batch_tokens):
+            batch = join_prompts([prompts[index] for index in indices], self._pad).to(self.device)
+            hidden = hidden_states(self.model, batch.ids, batch.positions)[batch.rows, batch.columns]
+            logits = verdict_logits(self.model, hidden, verdicts).float()
+            probabilities = iter(torch.softmax(logits, dim=-1)[:, 1].tolist())
+            for index in indices:
+                answers[index] = list(itertools.islice(probabilities, prompts[index].num_lines))
         return answers
 
     def chat(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
-from prox.engines.base import Completion, EngineConfig, Failure, Message
+from prox.engines.base import LOCAL_ONLY, Completion, EngineConfig, Failure, Message
 from prox.engines.endpoint import Ask, Endpoint
 from prox.engines.loops import stop_at_loop
 from prox.engines.prompts import check_lengths, estimate_tokens, load_tokenizer
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from prox.grammar import Grammar
+    from prox.tagging import LinePrompt
 
 log = logging.getLogger("prox")
 
@@ -104,6 +105,10 @@ class ServerEngine:
                     f"({'; '.join(said)[:500]}): use a vLLM server, or turn the grammar off"
                 )
         return self._grammar_field(ebnf)
+
+    def judge(self, prompts: Sequence["LinePrompt"], verdicts: tuple[int, int]) -> list[list[float] | Failure]:
+        """See ``Engine.judge``."""
+        raise UserError(LOCAL_ONLY)
 
     def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
         """See ``Engine.choose``. vLLM servers score the candidates in one prefill.

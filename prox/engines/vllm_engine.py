@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prox.engines.base import Completion, EngineConfig, Failure, Message, VllmConfig
+from prox.engines.base import LOCAL_ONLY, Completion, EngineConfig, Failure, Message, VllmConfig
 from prox.engines.loops import stop_at_loop
 from prox.engines.prompts import chat_in_process, check_lengths, load_tokenizer
 from prox.errors import UserError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from prox.grammar import Grammar
+    from prox.tagging import LinePrompt
 
 
 class VllmEngine:
@@ -80,6 +81,10 @@ class VllmEngine:
 
             sampling.structured_outputs = StructuredOutputsParams(grammar=grammar.ebnf())
         return [stop_at_loop(self._completion(output, sampling)) for output in self._run(prompts, sampling)]
+
+    def judge(self, prompts: Sequence["LinePrompt"], verdicts: tuple[int, int]) -> list[list[float] | Failure]:
+        """See ``Engine.judge``."""
+        raise UserError(LOCAL_ONLY)
 
     def choose(self, prompts: Sequence[list[int]], candidates: Sequence[int]) -> list[list[float] | Failure]:
         """See ``Engine.choose``."""

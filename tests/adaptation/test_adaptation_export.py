@@ -10,8 +10,9 @@ import pytest
 
 from adaptation.__main__ import VERBS
 from adaptation.configs import ExportConfig
+from adaptation.example_writer import ExampleWriter
 from adaptation.examples import Example, read_examples
-from adaptation.export import ExampleWriter, export_examples
+from adaptation.export import export_examples
 from adaptation.factory import register_template
 from prox.chunking import Chunk
 from prox.command import main

@@ -257,7 +257,7 @@ def test_calibration_is_scikit_learns(rows: list[tuple[bool, float]]) -> None:
     assert found["brier_score"] == pytest.approx(np.mean((np.array(p_keep) - np.array(reference)) ** 2))
     if len(set(reference)) == 2:
         assert found["brier_score"] == pytest.approx(brier_score_loss(reference, p_keep))
-    assert sum(row["documents"] for row in found["bins"]) == len(rows)
+    assert sum(row["examples"] for row in found["bins"]) == len(rows)
     assert 0 <= found["expected_calibration_error"] <= 1
     # No threshold gives a higher F1, and no lower one the same.
     best = found["best_threshold"]
@@ -269,7 +269,7 @@ def test_calibration_is_scikit_learns(rows: list[tuple[bool, float]]) -> None:
 
 def test_calibration_by_hand() -> None:
     found = calibration([True, True, False, False], [0.95, 0.85, 0.85, 0.05])
-    rows = [(row["from"], row["documents"], row["mean_p_keep"], row["share_kept"]) for row in found["bins"]]
+    rows = [(row["from"], row["examples"], row["mean_probability"], row["share_true"]) for row in found["bins"]]
     assert rows == [
         (0.0, 1, pytest.approx(0.05), 0.0),
         (0.8, 2, pytest.approx(0.85), 0.5),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from adaptation.__main__ import VERBS
 from adaptation.configs import ExportConfig
+from adaptation.example_writer import ExampleWriter, join_over
 from adaptation.examples import Example
-from adaptation.export import ExampleWriter, export_examples, join_over
+from adaptation.export import export_examples
 from adaptation.verdicts import with_verdicts, write_verdicts
 from prox.command import main
 from prox.confusion import removed_lines

@@ -1,0 +1,75 @@
+"""A tagger's training examples: a chunk, and a verdict for each of its lines."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptation.example_writer import ExampleWriter
+from adaptation.examples import Example
+from prox.chunking import Chunk
+from prox.confusion import removed_lines
+from prox.errors import UserError
+from prox.tagging import LinePromptRenderer
+
+KEEP, REMOVE, OPEN = "=-?"
+"""How a verdict is written in the files; an open one teaches nothing."""
+
+
+def verdicts_of(example: Example) -> str:
+    """A character for each line of the example."""
+    lines = range(example.first_line, example.first_line + example.text.count("\n") + 1)
+    removed = removed_lines(example.reference, lines.start, len(lines))
+    return "".join(
+        OPEN if number in example.ambiguous_lines else REMOVE if number in removed else KEEP for number in lines
+    )
+
+
+class LineExampleWriter(ExampleWriter):
+    """Renders examples for a tagger and counts what it leaves out."""
+
+    renderer: LinePromptRenderer
+
+    def row(self, example: Example) -> dict[str, Any] | None:
+        """One record; None for an example that can't be taught, whose reason is counted."""
+        program = example.reference
+        if program.faults or not program.operations:
+            self.dropped["unreadable_program"] += 1
+            return None
+        prompt = self.renderer.chunk(Chunk(example.first_line, example.text))
+        if prompt is None:
+            self.dropped["prompt_too_long"] += 1
+            return None
+        self.num_tokens += len(prompt.ids)
+        self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
+        return {
+            "id": example.id,
+            "first_line": example.first_line,
+            "text": example.text,
+            "verdicts": verdicts_of(example),
+        }
+
+
+@dataclass(frozen=True)
+class LineExample:
+    """A chunk with its verdicts, as a training reads it."""
+
+    chunk: Chunk
+    verdicts: str
+
+
+def read_line_examples(path: Path) -> Iterator[LineExample]:
+    """The records of an exported split; a line that is none is a ``UserError``."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                example = LineExample(Chunk(row["first_line"], row["text"]), row["verdicts"])
+                if len(example.verdicts) != example.chunk.text.count("\n") + 1:
+                    raise ValueError("there must be one verdict a line")
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{path} line {number} is not what adaptation export writes ({error!r}): run it again"
+                ) from None
+            yield example

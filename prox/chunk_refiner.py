@@ -1,0 +1,97 @@
+"""A refiner of chunks, of either kind: chunk in, program out. Scores and refinement both ask through here."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from prox.answers import in_document
+from prox.chunking import Chunk
+from prox.dialogue import Dialogue, Prompt, PromptRenderer
+from prox.engines import Completion, Engine, Failure
+from prox.tagging import LinePrompt, LinePromptRenderer, program_of_probabilities, verdict_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from prox.grammar import Grammar
+
+ChunkPrompt = Prompt | LinePrompt
+Asked = tuple[Chunk, ChunkPrompt]
+
+
+class ChunkRenderer(Protocol):
+    """Makes the prompts of a refiner's chunks."""
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of a prompt beside those of its chunk's lines."""
+
+    def chunk(self, chunk: Chunk) -> ChunkPrompt | None:
+        """The prompt of a chunk; where it would be too long, one that is cut, or None."""
+
+    def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, ChunkPrompt | None]]]:
+        """Each document in chunks of at most ``window`` tokens, with their prompts; ``skipped`` ones have none."""
+
+
+class ChunkRefiner(Protocol):
+    """An engine and how it is asked about chunks."""
+
+    def ask(self, chunks: Sequence[Asked]) -> list[Completion | Failure]:
+        """The program of each chunk, with the line numbers of its document."""
+
+
+class GenerativeRefiner:
+    """Writes programs, as the paper's refiners do; ``bias`` and ``grammar`` as in ``Engine.generate``."""
+
+    def __init__(
+        self, engine: Engine, dialogue: Dialogue, max_new_tokens: int, grammar: "Grammar | None" = None
+    ) -> None:
+        self._engine, self._dialogue = engine, dialogue
+        self._max_new_tokens, self._grammar = max_new_tokens, grammar
+        self._bias = dialogue.answer_bias(engine.tokenizer)
+
+    def ask(self, chunks: Sequence[Asked]) -> list[Completion | Failure]:
+        """See ``ChunkRefiner.ask``."""
+        answers = self._engine.generate(
+            [prompt.ids for _, prompt in chunks], self._max_new_tokens, grammar=self._grammar, bias=self._bias
+        )
+        return [
+            answer if isinstance(answer, Failure) else in_document(answer, self._dialogue, chunk.first_line)
+            for (chunk, _), answer in zip(chunks, answers, strict=True)
+        ]
+
+
+class Tagger:
+    """Judges every line in one prefill; its programs are made from the lines' probabilities of removal."""
+
+    def __init__(self, engine: Engine, dialogue: Dialogue) -> None:
+        self._engine, self._dialogue = engine, dialogue
+        self._verdicts = verdict_tokens(dialogue, engine.tokenizer)
+
+    def ask(self, chunks: Sequence[Asked]) -> list[Completion | Failure]:
+        """See ``ChunkRefiner.ask``."""
+        answers = self._engine.judge([prompt for _, prompt in chunks], self._verdicts)
+        return [
+            answer if isinstance(answer, Failure) else self._completion(chunk, prompt, answer)
+            for (chunk, prompt), answer in zip(chunks, answers, strict=True)
+        ]
+
+    def _completion(self, chunk: Chunk, prompt: ChunkPrompt, probabilities: Sequence[float]) -> Completion:
+        program = program_of_probabilities(probabilities, self._dialogue.remove_threshold, chunk.first_line)
+        return Completion(program, 0, "stop", len(prompt.ids), tuple(probabilities))
+
+
+def chunk_renderer(
+    dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int
+) -> PromptRenderer | LinePromptRenderer:
+    """The renderer of a dialogue's kind; raises ``UserError`` where a prompt has no room for any line."""
+    kind = LinePromptRenderer if dialogue.kind == "tagger" else PromptRenderer
+    return kind(dialogue, tokenizer, max_prompt_tokens)
+
+
+def chunk_refiner(
+    engine: Engine, dialogue: Dialogue, max_new_tokens: int, grammar: "Grammar | None" = None
+) -> ChunkRefiner:
+    """The refiner of a dialogue's kind. A tagger writes nothing: it has no use for a length of answers or a grammar."""
+    if dialogue.kind == "tagger":
+        return Tagger(engine, dialogue)
+    return GenerativeRefiner(engine, dialogue, max_new_tokens, grammar)

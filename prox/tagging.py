@@ -1,0 +1,132 @@
+"""A tagger's prompt and its answer: the lines of a chunk, and behind them a place for each at which it is judged.
+
+Writing a program takes a forward pass a token, and a small model writes line numbers badly. A tagger writes nothing. In
+its prompt one more token follows for each line, and what a causal language model foretells behind that token, of two
+tokens that stand for keeping and removing, is its verdict: all lines of a chunk are judged in one prefill, each by a
+place that has read the whole chunk.
+
+Which line a place is about is said by its *position*: it has that of the line's last token, next to which rotary
+embeddings then put it. So lines need no numbers, which cost up to six tokens each, and nothing has to be looked up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prox.chunking import Chunk, pack_lines
+from prox.errors import UserError
+from prox.operations import KeepChunk, Style, remove_numbers, render_program
+from prox.token_cuts import encode_batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from prox.dialogue import Dialogue
+
+
+@dataclass(frozen=True)
+class LinePrompt:
+    """A chunk as a tagger reads it; the last ``num_lines`` tokens are the places where its lines are judged."""
+
+    ids: list[int]
+    positions: list[int]
+    """Of each token, as rotary embeddings count."""
+    num_lines: int
+    cut: bool = False
+    """Never: a chunk that would be too long has no prompt."""
+
+
+def verdict_tokens(dialogue: "Dialogue", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
+    """Ids of the tokens that stand for keeping and removing a line.
+
+    Raises ``UserError`` where the tokenizer has no such two tokens.
+    """
+    found = []
+    for name in ("keep_token", "remove_token"):
+        text = getattr(dialogue, name)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) != 1:
+            raise UserError(f"dialogue.{name} is {text!r}, {len(ids)} tokens of this tokenizer: choose one that is one")
+        found += ids
+    if found[0] == found[1]:
+        raise UserError(f"dialogue.keep_token and remove_token are both {dialogue.keep_token!r}: choose two")
+    return found[0], found[1]
+
+
+def program_of_probabilities(
+    probabilities: Sequence[float], threshold: float, first_line: int, style: Style = "calls"
+) -> str:
+    """The program that removes those lines, from ``first_line`` on, whose probability reaches the threshold."""
+    numbers = [number for number, one in enumerate(probabilities, first_line) if one >= threshold]
+    return render_program(remove_numbers(numbers) or [KeepChunk()], style)
+
+
+class LinePromptRenderer:
+    """Makes a tagger's prompts for one tokenizer, none longer than ``max_tokens``.
+
+    A line is encoded by itself, with its line break, so that it has the same ids in every chunk. Raises ``UserError``
+    where a prompt has no room for any line.
+    """
+
+    def __init__(self, dialogue: "Dialogue", tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> None:
+        if problems := dialogue.problems():  # of a file that a checkpoint brings
+            raise UserError("; ".join(problems))
+        if tokenizer.eos_token_id is None:
+            raise UserError(
+                "the tokenizer has no EOS token, with which a tagger's prompt marks the places of its lines"
+            )
+        self.dialogue, self.tokenizer = dialogue.resolved(tokenizer), tokenizer
+        opening, closing = self.dialogue.frame()
+        before, after = encode_batch(tokenizer, [opening + dialogue.chunk_before, dialogue.chunk_after + closing])
+        self._before, self._after = [*self.dialogue.bos_ids(tokenizer), *before.ids], after.ids
+        self._place = tokenizer.eos_token_id
+        self._max_tokens = max_tokens
+        if self.frame_tokens + 2 > max_tokens:
+            raise UserError(
+                f"a prompt of at most {max_tokens} tokens has no room: its frame alone takes {self.frame_tokens}"
+            )
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of a prompt beside those of its lines and their places."""
+        return len(self._before) + len(self._after)
+
+    def chunk(self, chunk: Chunk) -> LinePrompt | None:
+        """The prompt of a chunk; None where it would be too long."""
+        lines = self.dialogue.shown(chunk.text).split("\n")
+        return self._prompt(self._encode(lines))
+
+    def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, LinePrompt | None]]]:
+        """Each document in chunks of at most ``window`` tokens, places included, with their prompts.
+
+        A line longer than the window is a chunk that is ``skipped`` and has no prompt.
+        """
+        documents = [text.split("\n") for text in texts]
+        shown = [self.dialogue.shown(text).split("\n") for text in texts]
+        # Pages of a site, and sites, have many lines in common.
+        distinct = list(dict.fromkeys(line for lines in shown for line in lines))
+        ids_of = dict(zip(distinct, self._encode(distinct), strict=True))
+        found = []
+        for lines, short in zip(documents, shown, strict=True):
+            ids = [ids_of[line] for line in short]
+            chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
+            found.append(
+                [
+                    (chunk, None if chunk.skipped else self._prompt(ids[chunk.first_line : chunk.end_line]))
+                    for chunk in chunks
+                ]
+            )
+        return found
+
+    def _encode(self, lines: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in encode_batch(self.tokenizer, [line + "\n" for line in lines])]
+
+    def _prompt(self, lines: Sequence[list[int]]) -> LinePrompt | None:
+        ends = list(accumulate(map(len, lines), initial=len(self._before)))[1:]
+        num_tokens = ends[-1] + len(self._after)
+        if num_tokens + len(lines) > self._max_tokens:
+            return None
+        ids = [*self._before, *(one for line in lines for one in line), *self._after, *[self._place] * len(lines)]
+        positions = [*range(num_tokens), *(max(end - 1, 0) for end in ends)]
+        return LinePrompt(ids, positions, len(lines))

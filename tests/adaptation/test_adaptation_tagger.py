@@ -1,0 +1,164 @@
+"""A tagger from examples to a refined corpus: export, training, scores, choice, refinement, other thresholds."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adaptation.__main__ import VERBS
+from adaptation.examples import Example
+from adaptation.line_examples import read_line_examples, verdicts_of
+from adaptation.line_scores import choose_threshold, cut_at
+from prox.command import main
+from prox.dialogue import Dialogue, load_dialogue
+from prox.errors import UserError
+from prox.units import LEDGER, read_rows, unit_files
+from refinement.__main__ import VERBS as REFINEMENT
+from tests.adaptation.conftest import NAVIGATION, SENTENCES
+
+TAGGER = ["--dialogue.kind", "tagger", "--dialogue.layout", "plain", "--dialogue.system", ""]
+TRAINING = ["--num_epochs", "6", "--global_batch_size", "4", "--micro_batch_size", "2", "--learning_rate", "1e-2"]
+TRAINING += ["--min_learning_rate", "1e-3", "--lm_weight", "0.1", "--precision", "fp32", "--tracking.wandb", "disabled"]
+
+
+def run(*arguments: object) -> None:
+    assert main("adaptation", VERBS, [str(argument) for argument in arguments]) == 0
+
+
+def export(split: Path, base: Path, output: Path) -> Path:
+    run("export", "--examples", split, "--base", base, "--context", 200, *TAGGER, "--output", output)
+    return output
+
+
+@pytest.fixture
+def trained(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """A training's artefact."""
+    data = export(split, tiny_checkpoint, tmp_path / "data")
+    run("train", "--data", data, "--base", tiny_checkpoint, *TRAINING, "--output", tmp_path / "train")
+    return tmp_path / "train"
+
+
+@pytest.mark.timeout(300)
+def test_a_tagger_is_trained_chosen_and_used(
+    trained: Path, split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored, refiner = tmp_path / "validate", tmp_path / "refiner"
+    run("validate", "--checkpoints", trained, "--examples", split, "--choose_threshold", "true", "--output", scored)
+    run("select", "--metrics", scored, "--output", refiner)
+    metrics = json.loads((scored / "metrics.json").read_text())["checkpoints"]
+    best = max(metrics, key=lambda row: row["f1"])
+    assert best["f1"] == 1.0  # navigation against sentences; `remove_all` has less
+    assert best["baselines"]["remove_all"]["f1"] < 0.6
+    assert best["mean_generated_tokens"] == 0
+    assert best["calibration"]["brier_score"] < 0.1
+    threshold = load_dialogue(refiner, Dialogue()).remove_threshold
+    assert threshold == best["dialogue"]["remove_threshold"]
+    assert "probability of removing a line" in (refiner / "README.md").read_text()
+
+    pages = [{"id": "a", "text": f"{NAVIGATION}\n{SENTENCES[1]}\n{SENTENCES[2]}"}, {"id": "b", "text": SENTENCES[0]}]
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(page) + "\n" for page in pages))
+    ingest = ["ingest", "--corpus.path", str(tmp_path / "pages.jsonl"), "--output", str(tmp_path / "ingest")]
+    options = ["--documents", str(tmp_path / "ingest"), "--refiner.checkpoint", str(refiner)]
+    guards = ["--document_guards.min_words_left", "0"]
+    chunk = ["chunk", *options, *guards, "--output", str(tmp_path / "chunk")]
+    assert [main("refinement", REFINEMENT, command) for command in (ingest, chunk)] == [0, 0]
+    rows = list(read_rows(unit_files(tmp_path / "chunk", LEDGER)[0]))
+    first = rows[0]["chunks"][0]
+    assert first["program"] == "remove_lines(line_start=0, line_end=0)"
+    assert [probability >= threshold for probability in first["line_probabilities"]] == [True, False, False]
+    assert first["answer_tokens"] == 0
+    assert rows[1]["chunks"][0]["program"] == "keep_chunk()"
+
+    # Another threshold needs no model.
+    high, again = tmp_path / "high", tmp_path / "again"
+    replay = ["replay", "--documents", str(tmp_path / "ingest"), "--ledger", str(tmp_path / "chunk")]
+    assert main("refinement", REFINEMENT, [*replay, "--output", str(again)]) == 0
+    assert main("refinement", REFINEMENT, [*replay, "--remove_threshold", "0.9999999", "--output", str(high)]) == 0
+    texts = {
+        folder: [row["text"] for row in read_rows(unit_files(folder, "documents")[0])]
+        for folder in (tmp_path / "chunk", again, high)
+    }
+    assert texts[again] == texts[tmp_path / "chunk"] == [f"{SENTENCES[1]}\n{SENTENCES[2]}", SENTENCES[0]]
+    assert texts[high] == [page["text"] for page in pages]
+
+    # What it can't do is said before work starts.
+    document = ["document", *options, "--output", str(tmp_path / "document")]
+    server = ["--engine.kind", "server", "--engine.base_url", "http://localhost:1/v1"]
+    assert main("refinement", REFINEMENT, document) == 2
+    assert main("refinement", REFINEMENT, [*chunk[:-1], str(tmp_path / "other"), *server]) == 2
+    said = capsys.readouterr().err
+    assert "it has no say of documents" in said
+    assert "set engine.kind local" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_training_ends_with_the_same_weights(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    data = export(split, tiny_checkpoint, tmp_path / "data")
+    command = [
+        sys.executable,
+        "-m",
+        "adaptation",
+        "train",
+        "--data",
+        str(data),
+        "--base",
+        str(tiny_checkpoint),
+        *TRAINING,
+    ]
+    subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([*command, "--output", str(killed)])
+    while not list(killed.glob("checkpoints/checkpoint-*/dialogue.json")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "_SUCCESS").exists()
+    subprocess.run([*command, "--output", str(killed)], check=True)
+    for checkpoint in sorted((tmp_path / "whole/checkpoints").iterdir()):
+        file = Path("checkpoints", checkpoint.name, "model.safetensors")
+        assert (killed / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_verdicts_of_an_example() -> None:
+    program = "remove_lines(line_start=5, line_end=6)\nremove_lines(line_start=9, line_end=12)"
+    example = Example("x", "a\nb\nc\nd\ne", program, 5, frozenset({6, 8}))
+    assert verdicts_of(example) == "-?=?-"
+
+
+def test_a_file_without_a_verdict_a_line_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"first_line": 0, "text": "a\\nb", "verdicts": "="}\n')
+    with pytest.raises(UserError, match=r"train\.jsonl line 1 is not what adaptation export writes"):
+        list(read_line_examples(path))
+
+
+def test_a_tagger_is_for_lines(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "--examples",
+        split,
+        "--base",
+        tiny_checkpoint,
+        "--task",
+        "document",
+        *TAGGER,
+        "--output",
+        tmp_path / "x",
+    ]
+    assert main("adaptation", VERBS, ["export", *map(str, options)]) == 1
+    assert "give --task chunk" in capsys.readouterr().err
+
+
+def test_the_threshold_with_the_highest_f1() -> None:
+    assert choose_threshold([True, True, False, False], [0.9, 0.3, 0.25, 0.1]) == 0.3
+    assert choose_threshold([True, False], [0.9, 0.1]) == 0.5  # of equal ones the middle
+    rows = [{"line_probabilities": [0.2, 0.7, 0.9], "first_line": 4, "predicted": ""}, {"predicted": "keep_chunk()"}]
+    cut = cut_at(rows, 0.7)
+    assert cut[0]["predicted"] == "remove_lines(line_start=5, line_end=6)"
+    assert cut[1] == rows[1]

@@ -1,0 +1,103 @@
+"""A tagger's prompts: places at the ends of their lines, one for each; programs from probabilities."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from prox.chunking import Chunk
+from prox.confusion import removed_lines
+from prox.dialogue import Dialogue
+from prox.errors import UserError
+from prox.program import parse_program
+from prox.tagging import LinePrompt, LinePromptRenderer, program_of_probabilities, verdict_tokens
+
+TAGGER = Dialogue(kind="tagger", layout="plain", system="", chunk_before="", chunk_after="", bos=False)
+TEXTS = st.text(alphabet=st.sampled_from("ab Ω水.|\n"), max_size=80)
+
+
+def render(tokenizer: PreTrainedTokenizerBase, max_tokens: int = 512, **settings: object) -> LinePromptRenderer:
+    return LinePromptRenderer(dataclasses.replace(TAGGER, **settings), tokenizer, max_tokens)
+
+
+@given(text=TEXTS)
+def test_every_line_has_a_place_where_it_ends(tiny_tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    prompt = render(tiny_tokenizer).chunk(Chunk(0, text))
+    lines = text.split("\n")
+    assert prompt is not None
+    assert prompt.num_lines == len(lines)
+    begin = len(prompt.ids) - prompt.num_lines
+    assert prompt.ids[begin:] == [tiny_tokenizer.eos_token_id] * len(lines)
+    assert prompt.positions[:begin] == list(range(begin))
+    ends = prompt.positions[begin:]
+    read = [tiny_tokenizer.decode(prompt.ids[: end + 1]) for end in ends]
+    assert read == ["\n".join(lines[: number + 1]) + "\n" for number in range(len(lines))]
+
+
+@given(texts=st.lists(TEXTS, max_size=4), window=st.integers(8, 60))
+def test_chunks_are_asked_as_they_are_taught(
+    tiny_tokenizer: PreTrainedTokenizerBase, texts: list[str], window: int
+) -> None:
+    """A document's chunks have the prompts that each has by itself, and together they are the document."""
+    renderer = render(tiny_tokenizer, chunk_before="[doc]\n", chunk_after="[/doc]")
+    for text, chunks in zip(texts, renderer.chunks(texts, window), strict=True):
+        assert "\n".join(chunk.text for chunk, _ in chunks) == text
+        for chunk, prompt in chunks:
+            assert chunk.skipped == (prompt is None)
+            if prompt is not None:
+                assert prompt == renderer.chunk(chunk)
+                assert len(prompt.ids) <= window + renderer.frame_tokens
+
+
+def test_lines_are_shortened_in_the_prompt_and_whole_in_the_chunk(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "short\n" + "word " * 3_000 + "\nend"
+    renderer = render(tiny_tokenizer, max_line_characters=40)
+    ((chunk, prompt),) = renderer.chunks([text], 200)[0]
+    assert chunk.text == text
+    assert isinstance(prompt, LinePrompt)
+    assert " ... " in tiny_tokenizer.decode(prompt.ids)
+
+
+def test_a_page_of_thousands_of_lines(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "\n".join(f"Menu {number}" for number in range(3_000))
+    chunks = render(tiny_tokenizer).chunks([text], 300)[0]
+    assert sum(prompt.num_lines for _, prompt in chunks if prompt) == 3_000
+    assert chunks[-1][0].end_line == 3_000
+
+
+def test_a_chunk_that_is_too_long_has_no_prompt(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    assert render(tiny_tokenizer, max_tokens=20).chunk(Chunk(0, "many words " * 30)) is None
+    with pytest.raises(UserError, match="at most 3 tokens has no room"):
+        render(tiny_tokenizer, max_tokens=3, chunk_before="[doc]\n")
+
+
+@given(
+    probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    threshold=st.floats(0.01, 0.99),
+    first_line=st.integers(0, 5_000),
+)
+def test_programs_remove_what_reaches_the_threshold(
+    probabilities: list[float], threshold: float, first_line: int
+) -> None:
+    program = parse_program(program_of_probabilities(probabilities, threshold, first_line))
+    assert not program.faults
+    assert removed_lines(program, first_line, len(probabilities)) == {
+        first_line + number for number, one in enumerate(probabilities) if one >= threshold
+    }
+
+
+def test_verdicts_are_two_single_tokens(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    keep, remove = verdict_tokens(TAGGER, tiny_tokenizer)
+    assert tiny_tokenizer.decode([keep, remove]) == "=-"
+    with pytest.raises(UserError, match="remove_token is 'qqqqq', 5 tokens"):
+        verdict_tokens(dataclasses.replace(TAGGER, remove_token="qqqqq"), tiny_tokenizer)
+    with pytest.raises(UserError, match="are both '='"):
+        verdict_tokens(dataclasses.replace(TAGGER, remove_token="="), tiny_tokenizer)
+
+
+def test_settings_of_writing_are_no_tagger_s() -> None:
+    assert not TAGGER.problems()
+    faulty = dataclasses.replace(TAGGER, style="compact", remove_threshold=1.0)
+    assert [problem.split(" is ")[0] for problem in faulty.problems()] == ["dialogue.remove_threshold", "dialogue.kind"]
