@@ -19,6 +19,8 @@ class Page:
     text: str
     noise: frozenset[int]
     ambiguous: frozenset[int]
+    group: str = ""
+    """What kind of page it is, or where it came from; scores may be broken down by it."""
 
     @property
     def lines(self) -> list[str]:
@@ -29,6 +31,11 @@ class Page:
     def counted(self) -> list[int]:
         """Numbers of the lines that have a label."""
         return [number for number in range(len(self.lines)) if number not in self.ambiguous]
+
+    def words(self, numbers: Set[int]) -> int:
+        """Words on these lines."""
+        lines = self.lines
+        return sum(len(lines[number].split()) for number in numbers)
 
     def counts(self, removed: Set[int]) -> Counts:
         """Lines in Equations 5 to 7."""
@@ -57,8 +64,9 @@ def read_rows(path: Path, *fields: str) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path} can't be read after line {max(0, number - 1)} ({error}): get it again") from None
 
 
-def read_labelled(path: Path) -> list[Page]:
-    """The labelled pages of a file; labels that fit no line, and an id that comes twice, are a ``UserError``."""
+def read_labelled(path: Path, group: str = "") -> list[Page]:
+    """The labelled pages of a file, with the value of their field ``group``; labels that fit no line, and an id that
+    comes twice, are a ``UserError``."""
     pages: dict[str, Page] = {}
     for row in read_rows(path, "id", "text", "noise_lines", "ambiguous_lines"):
         numbers = range(row["text"].count("\n") + 1)
@@ -69,7 +77,7 @@ def read_labelled(path: Path) -> list[Page]:
         if row["id"] in pages or noise & ambiguous:
             fault = "comes twice" if row["id"] in pages else f"has line {min(noise & ambiguous)} as noise and ambiguous"
             raise UserError(f"{path}: {row['id']!r} {fault}: mend the file")
-        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous)
+        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous, str(row.get(group, "")))
     if not any(page.counted for page in pages.values()):
         raise UserError(f"{path} has no labelled line: give a file with pages")
     return list(pages.values())

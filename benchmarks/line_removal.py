@@ -7,9 +7,10 @@ Pages are JSON lines (.gz or plain) with `id`, `text`, `noise_lines` and `ambigu
 score. Choosing happens on the valid split, so that is what is scored; `--score test` is for the end.
 
 The rows: F1, precision and recall of removed lines over all lines (paper, A.3, Equations 5 to 7) with a bootstrap
-interval of the F1 over documents, and the mean F1 of documents. The ways are two constants, two rules of one line, the
-rule-based stand-in as `annotation program` asks it, and gradient-boosted trees on features of a line and its
-neighbours, trained on the train split, cut at 0.5 and, where another threshold is better on valid, also at that one.
+interval of the F1 over documents, the mean F1 of documents, the F1 of the lines that stay, and the shares of words lost
+and of noise words left. The ways are two constants, two rules of one line, the rule-based stand-in as `annotation
+program` asks it, and gradient-boosted trees on features of a line and its neighbours, trained on the train split, cut
+at 0.5 and, where another threshold is better on valid, also at that one.
 
 A refiner is an artefact of `adaptation validate` for the chunk task, of which the checkpoint with the highest F1 is
 shown; for `--score test` it may hold only one, for nothing is chosen there. Its chunks are put together by document,
@@ -20,8 +21,8 @@ artefact's examples, and where they are gone taken to be up to the next chunk or
 import argparse
 import importlib.util
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from benchmarks.line_trees import END_OF_SENTENCE, FOLDS, Removed, Trees, above,
 from prox import artifact
 from prox.answers import program_of
 from prox.chunking import split_into_chunks
-from prox.confusion import Counts, best_checkpoint, macro_f1, removed_lines
+from prox.confusion import Counts, best_checkpoint, macro_f1, ratio, removed_lines
 from prox.engines import Completion
 from prox.errors import UserError
 from prox.program import parse_program
@@ -54,17 +55,53 @@ class Row:
     precision: float
     recall: float
     f1_macro_documents: float
+    f1_kept: float
+    """Of the lines that stay, the other class."""
+    words_lost: float
+    """Share of the words on lines to keep that are removed."""
+    noise_left: float
+    """Share of the words on noise lines that stay."""
     lines: int
     lines_not_covered: int = 0
+    groups: dict[str, float] = field(default_factory=dict)
+    """F1 of the pages of each kind (``--by``)."""
 
 
 def score(way: str, pages: Sequence[Page], removed: Removed, seed: int, lines_not_covered: int = 0) -> Row:
     """The row of a way that removes these lines."""
     counts = [page.counts(lines) for page, lines in zip(pages, removed, strict=True)]
     total = sum(counts, Counts())
-    interval = interval_of_f1(counts, seed)
-    ratios = (total.precision, total.recall, macro_f1(counts))
-    return Row(way, total.f1, interval, *ratios, total.total, lines_not_covered)
+    kept = Counts(total.true_negatives, total.false_negatives, total.false_positives, total.true_positives)
+    words = np.array([word_counts(page, lines) for page, lines in zip(pages, removed, strict=True)]).sum(axis=0)
+    lost, content, left, noise = words.tolist()
+    groups: dict[str, Counts] = {}
+    for page, count in zip(pages, counts, strict=True):
+        groups[page.group] = groups.get(page.group, Counts()) + count
+    return Row(
+        way,
+        total.f1,
+        interval_of_f1(counts, seed),
+        total.precision,
+        total.recall,
+        macro_f1(counts),
+        kept.f1,
+        ratio(lost, content),
+        ratio(left, noise),
+        total.total,
+        lines_not_covered,
+        {group: count.f1 for group, count in sorted(groups.items())},
+    )
+
+
+def word_counts(page: Page, removed: Set[int]) -> tuple[int, int, int, int]:
+    """Words (lost, to keep, of noise left, of noise) of a page."""
+    content = frozenset(page.counted) - page.noise
+    return (
+        page.words(content & removed),
+        page.words(content),
+        page.words(page.noise - removed),
+        page.words(page.noise),
+    )
 
 
 def interval_of_f1(counts: Sequence[Counts], seed: int) -> tuple[float, float]:
@@ -183,7 +220,7 @@ def compare(options: argparse.Namespace) -> list[Row]:
     """All rows of the table."""
     if importlib.util.find_spec("sklearn") is None:
         raise UserError("scikit-learn, which the trees need, is not installed: run scripts/setup.sh, or install it")
-    train, valid, test = (read_labelled(path) for path in (options.train, options.valid, options.test))
+    train, valid, test = (read_labelled(path, options.by) for path in (options.train, options.valid, options.test))
     if len(train) < FOLDS or len({number in page.noise for page in train for number in page.counted}) < 2:
         raise UserError(f"{options.train} must hold {FOLDS} pages or more, with lines of both kinds")
     pages, seed = {"valid": valid, "test": test}[options.score], options.seed
@@ -206,6 +243,7 @@ def main() -> None:
         parser.add_argument(f"--{split}", type=Path, required=True, help="labelled pages, JSON lines, .gz or plain")
     parser.add_argument("--score", choices=("valid", "test"), default="valid", help="the split that is scored")
     parser.add_argument("--refiner", type=named_folder, action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--by", default="", metavar="FIELD", help="also the F1 by this field, as page_type or source")
     parser.add_argument("--output", type=Path, help="JSON file that gets the rows")
     parser.add_argument("--seed", type=int, default=0, help="seed of the trees, their folds and the intervals")
     options = parser.parse_args()
@@ -216,13 +254,20 @@ def main() -> None:
     if options.output:
         artifact.write_json(options.output, {**vars(options), "rows": [asdict(row) for row in rows]})
     print(f"{options.score} split, lines removed; intervals: 95%, {RESAMPLES:,} resamples of documents\n")
-    print("| way | F1 | interval | precision | recall | F1, mean of documents | lines | not covered |")
-    print("|---|---|---|---|---|---|---|---|")
+    names = ["F1", "interval", "precision", "recall", "F1, mean of documents", "F1 of kept lines"]
+    names += ["words lost", "noise words left", "lines", "not covered"]
+    print(f"| way | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for row in rows:
         print(
             f"| {row.way} | {row.f1:.4f} | {row.interval[0]:.3f}-{row.interval[1]:.3f} | {row.precision:.4f} "
-            f"| {row.recall:.4f} | {row.f1_macro_documents:.4f} | {row.lines:,} | {row.lines_not_covered:,} |"
+            f"| {row.recall:.4f} | {row.f1_macro_documents:.4f} | {row.f1_kept:.4f} | {row.words_lost:.1%} "
+            f"| {row.noise_left:.1%} | {row.lines:,} | {row.lines_not_covered:,} |"
         )
+    if options.by:
+        groups = sorted(rows[0].groups)
+        print(f"\nF1 by {options.by}\n\n| way | {' | '.join(groups)} |\n|---|{'---|' * len(groups)}")
+        for row in rows:
+            print(f"| {row.way} | " + " | ".join(f"{row.groups[group]:.4f}" for group in groups) + " |")
 
 
 if __name__ == "__main__":

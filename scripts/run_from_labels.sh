@@ -10,6 +10,8 @@
 #   --drop PATH                pages that are no good as a whole; with them the document refiner is made, too
 #   --output DIR               where everything goes; the refiners are DIR/adaptation/chunk/refiner and
 #                              DIR/adaptation/document/refiner, each with its card
+#   --kind tagger|generative   the chunk refiner judges every line in one prefill, or writes programs, as the paper's do
+#                              (default: tagger; docs/refiners.md says when to prefer which)
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
 #   --clean_column NAME        instead of line numbers, a column of the cleaned text
@@ -23,13 +25,20 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 TRAIN="" VALID="" TEST="" RAW="" DROP="" OUTPUT=""
-NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN=""
-read_options "train valid test raw drop output noise_lines_column ambiguous_lines_column clean_column" "" "$@"
+NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN="" KIND=tagger
+read_options "train valid test raw drop output kind noise_lines_column ambiguous_lines_column clean_column" "" "$@"
 for name in TRAIN VALID OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
 if [ -n "$CLEAN_COLUMN" ] && [ -n "$NOISE_LINES_COLUMN$AMBIGUOUS_LINES_COLUMN" ]; then
     fail "--clean_column is given: leave the columns of line numbers out"
 fi
 if [ -z "$CLEAN_COLUMN$NOISE_LINES_COLUMN" ]; then NOISE_LINES_COLUMN=noise_lines; fi
+
+# CHUNK: the configs of the chunk refiner's steps.
+case $KIND in
+    tagger) CHUNK=tagger ;;
+    generative) CHUNK=chunk ;;
+    *) fail "--kind is '$KIND': tagger or generative" ;;
+esac
 
 # find_files OPTION: the files that an option names, as the array OPTION_FILES.
 find_files() {
@@ -86,7 +95,7 @@ ingest_files() {
 
 # sets NAME VALID [OPTIONS]: examples of the training pages, and of those that are held out.
 sets() {
-    step annotation pairs --documents "$PAGES/train" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
+    step annotation "pairs:$CHUNK" --documents "$PAGES/train" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
         --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" \
         --clean_column "$CLEAN_COLUMN" "${@:3}" --output "$SETS/$1"
 }
@@ -100,13 +109,13 @@ step pretraining tokenizer --documents "$PAGES/raw" --output "$TOKENIZER"
 sets sets valid
 
 # The base reads the training chunks with a verdict behind each line, and the other raw text.
-step adaptation export:chunk --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/chunk/examples"
+step adaptation "export:$CHUNK" --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/chunk/examples"
 ingest_files base "$ADAPTATION/chunk/examples/documents.jsonl" "${RAW_FILES[@]}"
 step pretraining tokenize --documents "$PAGES/base" --tokenizer "$TOKENIZER" --output "$PRETRAINING/tokens"
 step pretraining train:base --tokens "$PRETRAINING/tokens" --output "$PRETRAINING/base/train"
 step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$TOKENIZER" --output "$PRETRAINING/base/export"
 
-tune_refiner chunk "$SETS/sets" "$PRETRAINING/base/export" "${MORE[@]}"
+tune_refiner "chunk:$CHUNK" "$SETS/sets" "$PRETRAINING/base/export" "${MORE[@]}"
 cat "$ADAPTATION/chunk/refiner/README.md"
 if [ -n "$DROP" ]; then
     # Sets of their own: the base and the chunk refiner don't depend on them.
@@ -117,7 +126,7 @@ fi
 if [ -n "$TEST" ]; then
     sets test_sets test
     # As it was chosen on the valid pages: nothing is chosen here.
-    step adaptation validate:chunk --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
-        --keep_penalties "[]" --output "$ADAPTATION/chunk/test"
+    step adaptation "validate:$CHUNK" --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
+        --keep_penalties "[]" --choose_threshold false --output "$ADAPTATION/chunk/test"
 fi
 finish_recipe refiners "$ADAPTATION"

@@ -150,17 +150,18 @@ pretrain_arm() {
         --output "$RUN/pretraining/$1/export"
 }
 
-# make_refiner TASK EXAMPLES BASE [OPTIONS]: export, fine-tune (with these options), score every checkpoint, keep the best
-# as adaptation/TASK/refiner. tune_refiner: the same of examples that are exported already.
+# make_refiner TASK[:VARIANT] EXAMPLES BASE [OPTIONS]: export, fine-tune (with these options), score every checkpoint,
+# keep the best as adaptation/TASK/refiner; the configs are those of the variant, by default the task's.
+# tune_refiner: the same of examples that are exported already.
 make_refiner() {
-    step adaptation "export:$1" --examples "$2" --base "$3" --output "$RUN/adaptation/$1/examples"
+    step adaptation "export:${1#*:}" --examples "$2" --base "$3" --output "$RUN/adaptation/${1%%:*}/examples"
     tune_refiner "$@"
 }
 
 tune_refiner() {
-    local out=$RUN/adaptation/$1
-    step adaptation "train:$1" --data "$out/examples" --base "$3" --output "$out/train" \
-        --tracking.group "$(basename "$RUN")" --tracking.name "$1-refiner" "${@:4}"
-    step adaptation "validate:$1" --checkpoints "$out/train" --examples "$2" --output "$out/validate"
+    local out=$RUN/adaptation/${1%%:*} variant=${1#*:}
+    step adaptation "train:$variant" --data "$out/examples" --base "$3" --output "$out/train" \
+        --tracking.group "$(basename "$RUN")" --tracking.name "$variant-refiner" "${@:4}"
+    step adaptation "validate:$variant" --checkpoints "$out/train" --examples "$2" --output "$out/validate"
     step adaptation select --metrics "$out/validate" --output "$out/refiner"
 }

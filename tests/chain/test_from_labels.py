@@ -39,9 +39,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(repository: Path, pages: Path, output: Path) -> str:
+def run(repository: Path, pages: Path, output: Path, kind: str, *names: str) -> str:
     command = [repository / "scripts/run_from_labels.sh", "--output", output, "--ambiguous_lines_column", "open_lines"]
-    for name in ("train", "valid", "test", "raw", "drop"):
+    command += ["--kind", kind]
+    for name in names:
         command += [f"--{name}", pages / f"{name}.jsonl"]
     done = subprocess.run(
         command, env={"SCALE": "labels_pico", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
@@ -50,8 +51,21 @@ def run(repository: Path, pages: Path, output: Path) -> str:
     return done.stdout
 
 
+ALL = ("train", "valid", "test", "raw", "drop")
+
+
+def test_a_tagger_out_of_labelled_pages(repository: Path, pages: Path, tmp_path: Path) -> None:
+    run(repository, pages, tmp_path / "out", "tagger", "train", "valid", "test")
+    chunk = tmp_path / "out/adaptation/chunk"
+    dialogue = json.loads((chunk / "refiner/dialogue.json").read_text())
+    assert (dialogue["kind"], dialogue["max_line_characters"]) == ("tagger", 60)
+    metrics = json.loads((chunk / "test/metrics.json").read_text())["checkpoints"][0]
+    assert metrics["dialogue"]["remove_threshold"] == dialogue["remove_threshold"]  # chosen on the valid pages
+    assert metrics["f1"] > 0.9 > metrics["baselines"]["remove_all"]["f1"]  # menus and prose are soon told apart
+
+
 def test_refiners_out_of_labelled_pages(repository: Path, pages: Path, tmp_path: Path) -> None:
-    first = run(repository, pages, tmp_path / "out")
+    first = run(repository, pages, tmp_path / "out", "generative", *ALL)
     chunk, document = (tmp_path / "out/adaptation" / task for task in ("chunk", "document"))
     dialogue = json.loads((chunk / "refiner/dialogue.json").read_text())
     assert (dialogue["numbering"], dialogue["max_line_characters"]) == ("chunk", 60)
@@ -68,5 +82,5 @@ def test_refiners_out_of_labelled_pages(repository: Path, pages: Path, tmp_path:
     verdicts = [json.loads(line)["text"] for line in (chunk / "examples/documents.jsonl").read_text().splitlines()]
     assert all(re.match(r"\[doc\]\n\[000\]", text) for text in verdicts)
 
-    again = run(repository, pages, tmp_path / "out")
+    again = run(repository, pages, tmp_path / "out", "generative", *ALL)
     assert len(re.findall("skipped", again)) == len(re.findall("^== ", first, re.MULTILINE)) > 20

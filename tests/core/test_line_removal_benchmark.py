@@ -178,3 +178,13 @@ def test_the_threshold_is_the_best_and_counts_no_ambiguous_line() -> None:
     assert best_threshold([labelled], probabilities) == 0.3
     row: Row = line_removal.score("trees", [labelled], line_removal.above(0.3, probabilities), seed=0)
     assert (row.f1, row.lines) == (1, 3)
+
+
+def test_what_is_lost_and_left_in_words() -> None:
+    content, noise = frozenset({1, 3}), frozenset({0, 4})
+    one = Page("a", "home page\nkeep these four words\nopen\nkeep\nthree noise words", noise, frozenset({2}), "article")
+    row = line_removal.score("some", [one], [{0, 2, 3}], seed=0)
+    assert content == frozenset(one.counted) - noise
+    assert (row.words_lost, row.noise_left) == (1 / 5, 3 / 5)
+    assert (row.f1, row.f1_kept) == (0.5, 0.5)
+    assert row.groups == {"article": 0.5}

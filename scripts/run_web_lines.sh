@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Trains the refiner that ships with the project (refiners/web-lines) anew: scripts/run_web_lines.sh --web DIR
+#   --corpus DIR --output DIR
+#
+#   --web DIR      weblines_train.jsonl.gz, _valid and _test: pages with `noise_lines`, `ambiguous_lines` and `source`
+#   --corpus DIR   web_raw.jsonl.gz and c4_sample.jsonl.gz: raw text, the former with `source`
+#   --output DIR   where everything goes; the refiner is DIR/refiner
+#
+# Of the labelled pages and the raw text only those are read whose licence is clear: the labels of WCXB (CC BY 4.0) and of
+# scrapinghub's article-extraction-benchmark (MIT), raw pages of repositories under the MIT or Apache-2.0 licence, and C4
+# (ODC-BY). The checkpoint is chosen on all valid pages of these sources; the score on all test pages.
+set -euo pipefail
+# shellcheck source=scripts/lib/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
+# shellcheck source=scripts/lib/options.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
+
+LABELS=wcxb,scrapinghub
+RAW=adbar/trafilatura,postlight/parser,codelucas/newspaper,mozilla/readability,goose3/goose3,AndyTheFactory/newspaper4k
+
+WEB="" CORPUS="" OUTPUT=""
+read_options "web corpus output" "" "$@"
+for name in WEB CORPUS OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
+for file in "$WEB"/weblines_{train,valid,test}.jsonl.gz "$CORPUS"/{web_raw,c4_sample}.jsonl.gz; do
+    [ -f "$file" ] || fail "$file does not exist"
+done
+"$ROOT/scripts/setup.sh"
+RUN=$(realpath -m "$OUTPUT")
+mkdir -p "$RUN/data"
+
+# keep NAME VALUES FILES: the rows of these files whose source is one of the values.
+keep() {
+    local target=$RUN/data/$1.jsonl.gz
+    if [ ! -f "$target" ]; then "$PYTHON" "$ROOT/scripts/lib/select_rows.py" source "$2" "${@:3}" "$target"; fi
+}
+
+keep train "$LABELS" "$WEB/weblines_train.jsonl.gz"
+keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
+keep raw "$RAW" "$CORPUS/web_raw.jsonl.gz"
+"$ROOT/scripts/run_from_labels.sh" --kind tagger --train "$RUN/data/train.jsonl.gz" --valid "$RUN/data/valid.jsonl.gz" \
+    --test "$WEB/weblines_test.jsonl.gz" --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" \
+    --ambiguous_lines_column ambiguous_lines --output "$RUN"
