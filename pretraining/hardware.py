@@ -1,5 +1,8 @@
 """Chooses device, precision and strategy, and says why a combination can't work."""
 
+import logging
+import os
+import shutil
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +12,8 @@ from litgpt.model import Block
 
 from pretraining.configs import TrainConfig
 from prox.errors import UserError
+
+log = logging.getLogger("prox")
 
 CPU_HEAD_CHUNK = 64
 
@@ -28,6 +33,14 @@ def multiplies_bf16(accelerator: str) -> bool:
     """True where bf16 matrix products are several times faster than fp32 ones."""
     # On a CPU this needs the tile unit (AMX): without it bf16 is emulated, and slower than fp32.
     return accelerator == "cuda" or torch.cpu._is_amx_tile_supported()
+
+
+def has_compiler() -> bool:
+    """True where torch.compile can make code for a CPU; says so where it can't."""
+    found = any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
+    if not found:
+        log.warning("--compile true needs a C++ compiler on a CPU, and there is none (g++): training goes on without")
+    return found
 
 
 def resolve(config: TrainConfig) -> Hardware:
@@ -54,7 +67,7 @@ def resolve(config: TrainConfig) -> Hardware:
     return Hardware(
         accelerator=accelerator,
         precision=precision,
-        compile=on_cuda if config.compile is None else config.compile,
+        compile=on_cuda if config.compile is None else config.compile and (on_cuda or has_compiler()),
         head_chunk=0 if on_cuda else CPU_HEAD_CHUNK,
     )
 
