@@ -129,8 +129,8 @@ class TrainConfig(CommandConfig):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several devices share the work; `auto`: ddp."""
     compile: bool | None = None
-    """Run torch.compile on the model; null: on CUDA. On a CPU it needs a C++ compiler, takes a minute, and made a model of
-    7 million parameters 1.5 times faster."""
+    """Run torch.compile on the model; null: on CUDA. On a CPU it needs a C++ compiler, takes a minute, and made a model
+    of 7 million parameters 1.5 times faster."""
     save_interval: int = 250
     """Steps between resumable checkpoints."""
     keep_checkpoints: int = 1
