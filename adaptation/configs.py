@@ -285,6 +285,8 @@ class SelectConfig(CommandConfig):
 
     metrics: Path | None = None
     """Artefact of `adaptation validate`."""
+    dtype: Literal["as_trained", "bfloat16"] = "as_trained"
+    """Number format in which the weights are stored: bfloat16 takes half the bytes of those trained in float32."""
 
     def problems(self) -> list[str]:
         found = artifact.require(self.metrics, "metrics", "adaptation validate")

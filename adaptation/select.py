@@ -29,6 +29,8 @@ def select_best(config: SelectConfig) -> dict[str, Any]:
             f"checkpoint {best['checkpoint']!r} of {config.metrics} is no folder here: run select where validate ran"
         )
     copy_checkpoint(source, config.output)
+    if config.dtype != "as_trained":
+        store_as(config.output, config.dtype)
     Dialogue(**best["dialogue"]).save(config.output)
     artifact.write_atomically(config.output / CARD, model_card(metrics, best))
     for name, scores in best["baselines"].items():
@@ -49,6 +51,22 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         if path.is_file() and path not in left:
             shutil.copyfile(path, target / path.name)
+
+
+def store_as(checkpoint: Path, dtype: str) -> None:
+    """Rewrites a checkpoint's weights in another number format; what is no floating-point number stays."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        weights = load_file(file)
+        found = {
+            name: weight.to(getattr(torch, dtype)) if weight.is_floating_point() else weight
+            for name, weight in weights.items()
+        }
+        save_file(found, file, metadata={"format": "pt"})
+    settings = artifact.read_json(checkpoint / "config.json")
+    artifact.write_json(checkpoint / "config.json", settings | {"dtype": dtype})
 
 
 def model_card(metrics: dict[str, Any], best: dict[str, Any]) -> str:

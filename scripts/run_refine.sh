@@ -6,9 +6,10 @@
 #   --output DIR               where everything goes; the refined corpus is DIR/chunk/documents/*.parquet
 #   --format NAME              parquet, jsonl, warc or text, where the files' names don't say it (default: auto)
 #   --text_column NAME         column or key that holds the text (default: text)
-#   --document_refiner MODEL   folder or hub name of the document refiner
-#   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default for both: the quickstart's)
-#   --engine local|vllm|server what runs the refiners (default: local)
+#   --chunk_refiner MODEL      folder or hub name of the chunk refiner (default: refiners/web-lines, which comes with the
+#                              project; for English web pages)
+#   --document_refiner MODEL   folder or hub name of a document refiner, which drops whole pages first (default: none)
+#   --engine local|vllm|server what runs the refiners (default: local, the only one for a tagger as the default is)
 #   --document_url URL         server of the document refiner, up to and including /v1 (engine server)
 #   --chunk_url URL            server of the chunk refiner (engine server)
 #   --executor local|ray|slurm where files are read and units refined (default: local, on this machine)
@@ -25,31 +26,23 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 INPUT="" OUTPUT="" FORMAT=auto TEXT_COLUMN=text ENGINE=local DOCUMENT_URL="" CHUNK_URL="" EXECUTOR=local WORKERS=1
-QUICKSTART=$ROOT/runs/quickstart/adaptation
-DOCUMENT_REFINER="" CHUNK_REFINER=""
+DOCUMENT_REFINER="" CHUNK_REFINER=$ROOT/refiners/web-lines
 read_options "input output format document_refiner chunk_refiner text_column engine document_url chunk_url \
 executor workers" "" "$@"
 set -- "${MORE[@]}"
 case $ENGINE in local | vllm | server) ;; *) fail "--engine is '$ENGINE': local, vllm or server" ;; esac
 case $EXECUTOR in local | ray | slurm) ;; *) fail "--executor is '$EXECUTOR': local, ray or slurm" ;; esac
 case $WORKERS in '' | *[!0-9]* | 0) fail "--workers is '$WORKERS': a number from 1 on" ;; esac
-if [ "$ENGINE" = server ] && { [ -z "$DOCUMENT_URL" ] || [ -z "$CHUNK_URL" ]; }; then
-    fail "--engine server needs --document_url and --chunk_url"
+if [ "$ENGINE" != local ] && grep -qs '"kind": "tagger"' "$CHUNK_REFINER/dialogue.json"; then
+    fail "--engine $ENGINE can't run $CHUNK_REFINER, a tagger: leave --engine out, or name another --chunk_refiner"
+fi
+if [ "$ENGINE" = server ]; then
+    [ -n "$CHUNK_URL" ] || fail "--engine server needs --chunk_url"
+    [ -z "$DOCUMENT_REFINER" ] || [ -n "$DOCUMENT_URL" ] || fail "--engine server needs --document_url"
 fi
 require_paths
 
-# The quickstart's refiners were taught with the nano scale's window; for others the paper's settings hold, lowered to
-# what the refiner's context takes.
-if [ -z "$DOCUMENT_REFINER$CHUNK_REFINER" ]; then
-    SCALE=nano
-    [ -f "$QUICKSTART/chunk/refiner/_SUCCESS" ] \
-        || fail "no refiner is given and the quickstart has made none yet: run scripts/run_quickstart.sh first, or name
---document_refiner and --chunk_refiner (for example gair-prox/web-doc-refining-lm and gair-prox/web-chunk-refining-lm)"
-    DOCUMENT_REFINER=$QUICKSTART/document/refiner CHUNK_REFINER=$QUICKSTART/chunk/refiner
-    echo "note: these are the quickstart's refiners, 2 million parameters taught by rules: fit to try, not to use" >&2
-elif [ -z "$DOCUMENT_REFINER" ] || [ -z "$CHUNK_REFINER" ]; then
-    fail "name both refiners, --document_refiner and --chunk_refiner, or neither"
-fi
+# The paper's settings, lowered to what a refiner was taught with and its context takes.
 SCALE=${SCALE:-paper}
 # The published chunk refiner reads two BOS tokens, as its authors' script gives it.
 CHUNK=chunk
@@ -58,7 +51,7 @@ case $CHUNK_REFINER in gair-prox/*) CHUNK=chunk:published ;; esac
 
 resolve_paths
 for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
-    if [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
+    if [ -n "${!refiner}" ] && [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
 done
 start_recipe refine
 
@@ -77,11 +70,15 @@ done
 
 step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
     --corpus.limit -1 "${WHERE[@]}" --output "$RUN/ingest"
-step refinement document --documents "$RUN/ingest" --refiner.checkpoint "$DOCUMENT_REFINER" \
-    --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" --output "$RUN/document"
-step refinement "$CHUNK" --documents "$RUN/document" --refiner.checkpoint "$CHUNK_REFINER" \
+ARMS=(--arms.raw "$RUN/ingest") LEFT=$RUN/ingest REFINED=prox-c
+if [ -n "$DOCUMENT_REFINER" ]; then
+    step refinement document --documents "$LEFT" --refiner.checkpoint "$DOCUMENT_REFINER" \
+        --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" --output "$RUN/document"
+    ARMS+=(--arms.prox-d "$RUN/document") LEFT=$RUN/document REFINED=prox-d+c
+fi
+step refinement "$CHUNK" --documents "$LEFT" --refiner.checkpoint "$CHUNK_REFINER" \
     --engine.base_url "$CHUNK_URL" "${HOW[@]}" --output "$RUN/chunk"
 step refinement stats --tokenizer "$CHUNK_REFINER" --workers "$WORKERS" --output "$RUN/stats" \
-    --arms.raw "$RUN/ingest" --arms.prox-d "$RUN/document" --arms.prox-d+c "$RUN/chunk"
+    "${ARMS[@]}" "--arms.$REFINED" "$RUN/chunk"
 printf 'card, counts, lengths and cost: %s\n' "$RUN/stats"
 finish_recipe "refined corpus" "$RUN/chunk/documents"

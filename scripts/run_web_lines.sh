@@ -36,7 +36,18 @@ keep() {
 
 keep train "$LABELS" "$WEB/weblines_train.jsonl.gz"
 keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
+keep test "$LABELS,cleaneval" "$WEB/weblines_test.jsonl.gz"
 keep raw "$RAW" "$CORPUS/web_raw.jsonl.gz"
 "$ROOT/scripts/run_from_labels.sh" --kind tagger --train "$RUN/data/train.jsonl.gz" --valid "$RUN/data/valid.jsonl.gz" \
-    --test "$WEB/weblines_test.jsonl.gz" --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" \
-    --ambiguous_lines_column ambiguous_lines --output "$RUN"
+    --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --ambiguous_lines_column ambiguous_lines --output "$RUN"
+
+# The refiner in half the bytes, and the one score on the test pages.
+SCALE=labels CORPUS=$WEB start_recipe web_lines
+step adaptation select --metrics "$RUN/adaptation/chunk/validate" --dtype bfloat16 --output "$RUN/refiner"
+step refinement ingest --corpus.path "$RUN/data/test.jsonl.gz" --corpus.limit -1 --output "$RUN/refinement/test"
+step annotation pairs:tagger --documents "$RUN/refinement/train" --valid_documents "$RUN/refinement/test" \
+    --tokenizer "$RUN/pretraining/tokenizer" --noise_lines_column noise_lines \
+    --ambiguous_lines_column ambiguous_lines --output "$RUN/annotation/test_sets"
+step adaptation validate:tagger --checkpoint "$RUN/refiner" --examples "$RUN/annotation/test_sets" \
+    --choose_threshold false --output "$RUN/test"
+finish_recipe refiner "$RUN/refiner"

@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from adaptation.__main__ import VERBS
 from adaptation.configs import SelectConfig, TrainConfig, ValidateConfig
 from adaptation.examples import Example
-from adaptation.select import copy_checkpoint, select_best
+from adaptation.select import copy_checkpoint, select_best, store_as
 from adaptation.validate import chunk_scores
 from prox.command import main, settings_of
 from prox.confusion import best_checkpoint, count_decisions
@@ -151,3 +153,16 @@ def test_how_a_step_runs_leaves_work_valid() -> None:
     elsewhere = ValidateConfig(output=Path("x"), engine=EngineConfig(device="cuda", batch_size=3))
     assert (settings_of(elsewhere), elsewhere.input_marks()) == (settings_of(before), before.input_marks())
     assert ValidateConfig(output=Path("x"), engine=EngineConfig(max_context=256)).input_marks() != before.input_marks()
+
+
+def test_a_refiner_in_half_the_bytes(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy_checkpoint(tiny_checkpoint, tmp_path)
+    whole = (tmp_path / "model.safetensors").stat().st_size
+    store_as(tmp_path, "bfloat16")
+    assert (tmp_path / "model.safetensors").stat().st_size < 0.55 * whole
+    first, second = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (tiny_checkpoint, tmp_path)
+    )
+    for name, weight in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], weight.bfloat16().float())
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
