@@ -12,28 +12,28 @@ NUM_BINS = 10
 
 
 def calibration(reference: Sequence[bool], probabilities: Sequence[float]) -> dict[str, Any]:
-    """Brier score, expected calibration error and reliability table of the probabilities of keeping; best threshold.
+    """Brier score, expected calibration error and reliability table of the probabilities; best threshold.
 
-    The bins are of equal width; the error is the mean distance between probability and share of kept documents over
-    bins, weighted by their documents. Of thresholds with equal F1 the lowest is the best, which keeps most. On the
+    The bins are of equal width; the error is the mean distance between probability and share of the true ones over
+    bins, weighted by their examples: documents, or lines. Of thresholds with equal F1 the lowest is the best. On the
     examples that chose it, a threshold looks better than it is.
     """
     bins: list[list[tuple[bool, float]]] = [[] for _ in range(NUM_BINS)]
-    for kept, probability in zip(reference, probabilities, strict=True):
-        bins[min(int(probability * NUM_BINS), NUM_BINS - 1)].append((kept, probability))
+    for true, probability in zip(reference, probabilities, strict=True):
+        bins[min(int(probability * NUM_BINS), NUM_BINS - 1)].append((true, probability))
     rows = [
         {
             "from": number / NUM_BINS,
             "to": (number + 1) / NUM_BINS,
             "examples": len(members),
             "mean_probability": ratio(sum(probability for _, probability in members), len(members)),
-            "share_true": ratio(sum(kept for kept, _ in members), len(members)),
+            "share_true": ratio(sum(true for true, _ in members), len(members)),
         }
         for number, members in enumerate(bins)
         if members
     ]
     distance = sum(row["examples"] * abs(row["mean_probability"] - row["share_true"]) for row in rows)
-    squares = sum((probability - kept) ** 2 for kept, probability in zip(reference, probabilities, strict=True))
+    squares = sum((probability - true) ** 2 for true, probability in zip(reference, probabilities, strict=True))
     threshold, counts = best_threshold(reference, probabilities)
     return {
         "brier_score": ratio(squares, len(reference)),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from prox import artifact
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.dialogue import FILE_NAME as DIALOGUE
-from prox.dialogue import Dialogue
+from prox.dialogue import Dialogue, load_dialogue
 from prox.engines import EngineConfig
 from prox.tracking import TrackingConfig
 
@@ -82,7 +82,7 @@ class ExportConfig(CommandConfig):
             found.append("dialogue.max_prompt_tokens and max_new_tokens are filled in by the export: leave them unset")
         if self.write_documents and self.task == "document":
             found.append("write_documents is for chunks, whose lines have verdicts: leave it out for task document")
-        writes = self.dialogue.kind == "generative"
+        writes = load_dialogue(self.base, self.dialogue).kind == "generative"
         if writes and self.context is not None and self.context <= self.max_new_tokens:
             found.append(f"context is {self.context}: it must exceed max_new_tokens ({self.max_new_tokens})")
         if not found and self.examples is not None:
@@ -164,6 +164,8 @@ class TrainConfig(CommandConfig):
                 f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"
             )
         found += at_least(self.lm_weight, 0, "lm_weight")
+        if self.lm_weight and self.data is not None and load_dialogue(self.data, Dialogue()).kind != "tagger":
+            found.append(f"lm_weight is {self.lm_weight}: it is for taggers, and the data teach to write; leave it out")
         if not 0 <= self.warmup_ratio < 1:
             found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
         return found

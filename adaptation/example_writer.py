@@ -56,7 +56,8 @@ class ExampleWriter:
 
     task: Task
     renderer: PromptRenderer
-    max_new_tokens: int
+    max_new_tokens: int | None
+    """Room for an answer; None of a tagger, which writes none."""
     teach_normalize: bool = True
     dropped: Counter[str] = field(default_factory=Counter)
     num_prompts_cut: int = 0

@@ -21,7 +21,7 @@ from adaptation.verdicts import DOCUMENTS, write_verdicts
 from prox import artifact
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.errors import UserError
-from prox.tagging import LinePromptRenderer
+from prox.tagging import LinePromptRenderer, verdict_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,6 +41,11 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     dialogue = load_dialogue(config.base, config.dialogue)
     check_dialogue(config, dialogue)
     answer_room = 0 if dialogue.kind == "tagger" else config.max_new_tokens
+    if context <= answer_room:
+        raise UserError(
+            f"base {config.base!r} has a context of {context}, which max_new_tokens {answer_room} fills: lower "
+            "max_new_tokens"
+        )
     writer = make_writer(config, dialogue, tokenizer, context - answer_room)
     splits = {
         split: writer.write(split_file(config.examples, config.task, split), config.output / f"{split}.jsonl")
@@ -56,7 +61,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         write_verdicts(read_examples(train_file), writer.renderer.dialogue, config.output / DOCUMENTS)
     artifact.write_json(config.output / "dataset_info.json", dataset_info())
     longest = splits["train"]["longest_prompt"]
-    taught = {"max_prompt_tokens": longest, "max_new_tokens": config.max_new_tokens}
+    taught = {"max_prompt_tokens": longest, "max_new_tokens": writer.max_new_tokens}
     replace(writer.renderer.dialogue, **taught).save(config.output)
     card = config.examples / "card.json"
     if card.is_file():
@@ -66,7 +71,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
         "base": config.base,
         "tokenizer": tokenizer_mark(tokenizer),
         "context": context,
-        "max_new_tokens": config.max_new_tokens,
+        "max_new_tokens": writer.max_new_tokens,
         "splits": splits,
     }
     artifact.write_json(config.output / REPORT, report)
@@ -85,7 +90,8 @@ def make_writer(
 ) -> ExampleWriter:
     """The writer of examples for the dialogue's kind of refiner."""
     if dialogue.kind == "tagger":
-        return LineExampleWriter(config.task, LinePromptRenderer(dialogue, tokenizer, max_prompt_tokens), 0)
+        verdict_tokens(dialogue, tokenizer)  # raises where there are none
+        return LineExampleWriter(config.task, LinePromptRenderer(dialogue, tokenizer, max_prompt_tokens), None)
     renderer = PromptRenderer(dialogue, tokenizer, max_prompt_tokens)
     return ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
 
@@ -133,11 +139,6 @@ def load_base(config: ExportConfig) -> tuple["PreTrainedTokenizerBase", int]:
     context = min(known)
     if config.context is not None and context < config.context:
         log.info("adaptation export: --context %d is lowered to %d, the base's positions", config.context, context)
-    if config.dialogue.kind == "generative" and context <= config.max_new_tokens:
-        raise UserError(
-            f"base {config.base!r} has a context of {context}, which max_new_tokens {config.max_new_tokens} fills: "
-            "lower max_new_tokens"
-        )
     return tokenizer, context
 
 

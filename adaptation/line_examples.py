@@ -37,6 +37,10 @@ class LineExampleWriter(ExampleWriter):
         if program.faults or not program.operations:
             self.dropped["unreadable_program"] += 1
             return None
+        verdicts = verdicts_of(example)
+        if set(verdicts) == {OPEN}:
+            self.dropped["no_verdict"] += 1
+            return None
         prompt = self.renderer.chunk(Chunk(example.first_line, example.text))
         if prompt is None:
             self.dropped["prompt_too_long"] += 1
@@ -47,7 +51,7 @@ class LineExampleWriter(ExampleWriter):
             "id": example.id,
             "first_line": example.first_line,
             "text": example.text,
-            "verdicts": verdicts_of(example),
+            "verdicts": verdicts,
         }
 
 

@@ -10,7 +10,7 @@ from adaptation.calibration import calibration
 from adaptation.examples import Example
 from prox.confusion import removed_lines
 from prox.dialogue import Dialogue
-from prox.tagging import program_of_probabilities
+from prox.tagging import cut_rows
 
 Prediction = dict[str, Any]
 THRESHOLDS = np.arange(5, 96) / 100
@@ -37,16 +37,6 @@ def choose_threshold(removed: Sequence[bool], probabilities: Sequence[float]) ->
     return float(min(zip(-np.array(scores), abs(THRESHOLDS - 0.5), THRESHOLDS, strict=True))[2])
 
 
-def cut_at(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
-    """The predictions with the programs of another threshold."""
-    return [
-        row | {"predicted": program_of_probabilities(row["line_probabilities"], threshold, row["first_line"])}
-        if "line_probabilities" in row
-        else row
-        for row in predictions
-    ]
-
-
 def score_lines(
     examples: Sequence[Example], predictions: list[Prediction], dialogue: Dialogue, choose: bool
 ) -> tuple[list[Prediction], Dialogue, dict[str, Any]]:
@@ -54,5 +44,5 @@ def score_lines(
     removed, probabilities = line_decisions(examples, predictions)
     if choose:
         dialogue = dataclasses.replace(dialogue, remove_threshold=choose_threshold(removed, probabilities))
-        predictions = cut_at(predictions, dialogue.remove_threshold)
+        predictions = cut_rows(predictions, dialogue.remove_threshold, "predicted")
     return predictions, dialogue, calibration(removed, probabilities)

@@ -32,7 +32,7 @@ def select_best(config: SelectConfig) -> dict[str, Any]:
     if config.dtype != "as_trained":
         store_as(config.output, config.dtype)
     Dialogue(**best["dialogue"]).save(config.output)
-    artifact.write_atomically(config.output / CARD, model_card(metrics, best))
+    artifact.write_atomically(config.output / CARD, model_card(metrics, best, config.dtype))
     for name, scores in best["baselines"].items():
         if best["f1"] <= scores["f1"]:
             log.warning(
@@ -58,7 +58,10 @@ def store_as(checkpoint: Path, dtype: str) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    for file in sorted(checkpoint.glob("*.safetensors")):
+    files = sorted(checkpoint.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{checkpoint} holds no safetensors, which --dtype would store anew: leave it out")
+    for file in files:
         weights = load_file(file)
         found = {
             name: weight.to(getattr(torch, dtype)) if weight.is_floating_point() else weight
@@ -69,21 +72,28 @@ def store_as(checkpoint: Path, dtype: str) -> None:
     artifact.write_json(checkpoint / "config.json", settings | {"dtype": dtype})
 
 
-def model_card(metrics: dict[str, Any], best: dict[str, Any]) -> str:
+def model_card(metrics: dict[str, Any], best: dict[str, Any], dtype: str = "as_trained") -> str:
     """The card in Markdown: what it is, made from what, scored how."""
     training = metrics["training"] or {}
-    task = metrics["task"]
+    task, dialogue = metrics["task"], Dialogue(**best["dialogue"])
     answers = "keep or drop a document" if task == "document" else "clean a chunk of a document, line by line"
+    what = f"that writes programs to {answers}"
+    if dialogue.kind == "tagger":
+        what = (
+            "that judges every line of a chunk in one prefill; programs remove the lines whose probability of removal "
+            f"is at least {dialogue.remove_threshold:g}"
+        )
     lines = [
         f"# ProX refiner: {task} stage",
         "",
-        f"A small causal language model that writes programs to {answers} "
+        f"A small causal language model {what} "
         '(after "Programming Every Example", Zhou et al., 2024). Its prompt is described by `dialogue.json`.',
         "",
         "## Made from",
         "",
         f"- Base model: `{training.get('base', 'not recorded')}`",
-        f"- Fine-tuning: {_training_line(training)}",
+        f"- Fine-tuning: {_training_line(training, dialogue)}",
+        *([f"- Weights: trained and scored in float32, stored in {dtype}"] if dtype != "as_trained" else []),
         f"- Examples: `{metrics['examples']}`",
         f"- Annotator: {(metrics['annotation'] or {}).get('annotator', 'not recorded')}",
         "",
@@ -97,12 +107,13 @@ def model_card(metrics: dict[str, Any], best: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _training_line(training: dict[str, Any]) -> str:
+def _training_line(training: dict[str, Any], dialogue: Dialogue) -> str:
     if not training:
         return "not recorded"
     settings = ", ".join(f"{name} {value}" for name, value in training["settings"].items())
+    trainer = "Hugging Face's trainer" if dialogue.kind == "tagger" else "LLaMA-Factory"
     return (
-        f"full parameters with LLaMA-Factory, {training['num_examples']:,} examples, {training['num_steps']:,} steps, "
+        f"full parameters with {trainer}, {training['num_examples']:,} examples, {training['num_steps']:,} steps, "
         f"{training['num_tokens']:,} tokens ({settings})"
     )
 

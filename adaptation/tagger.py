@@ -48,7 +48,7 @@ class LineDataset(Dataset):
 
 
 def collate(items: Sequence[Item], padding: int) -> dict[str, torch.Tensor]:
-    """A batch: ids, positions and labels [b, t]; ``text_labels`` are the next tokens of the chunks' own text."""
+    """A batch: ids, positions and labels [b, t]; ``text_labels`` are the next tokens of the prompts' text."""
     batch = join_prompts([item["prompt"] for item in items], padding)
     labels = torch.full_like(batch.ids, IGNORED)
     labels[batch.rows, batch.columns] = torch.tensor([label for item in items for label in item["labels"]])
@@ -63,7 +63,8 @@ def teach_judging(model: "PreTrainedModel", verdicts: tuple[int, int], lm_weight
     """Replaces the model's forward pass by one whose loss is that of the verdicts.
 
     The loss is the mean cross-entropy of the two verdicts at the places that have a label, and ``lm_weight`` times that
-    of the chunks' own text.
+    of the prompts' text. Over the accumulation steps of a batch, every judged line counts the same, and the text of a
+    micro batch as much as its lines.
     """
 
     def forward(
@@ -77,16 +78,27 @@ def teach_judging(model: "PreTrainedModel", verdicts: tuple[int, int], lm_weight
         hidden = hidden_states(model, input_ids, position_ids)
         places = labels != IGNORED
         logits = verdict_logits(model, hidden[places], verdicts)
-        number = places.sum()
+        number = places.sum().clamp(min=1)
         loss = functional.cross_entropy(logits.float(), labels[places], reduction="sum")
         text = text_labels != IGNORED
         if lm_weight and text.any():
             text_logits = model.get_output_embeddings()(hidden[text])
             loss = loss + lm_weight * number * functional.cross_entropy(text_logits.float(), text_labels[text])
-        # Over the accumulation steps of a batch, every judged line counts the same.
-        return CausalLMOutput(loss=loss / (number if num_items_in_batch is None else num_items_in_batch), logits=logits)
+        of_batch = number if num_items_in_batch is None else num_items_in_batch
+        return CausalLMOutput(loss=loss / of_batch, logits=logits)
 
     model.forward = forward
+
+
+@torch.no_grad()
+def check_positions(model: "PreTrainedModel", base: str) -> None:
+    """Refuses a base that does not read positions: it could not tell which line a place is about."""
+    ids = torch.full((1, 3), model.config.vocab_size // 2)
+    first, second = (
+        hidden_states(model.eval(), ids, torch.tensor([positions]))[0, -1] for positions in ([0, 1, 2], [0, 9, 2])
+    )
+    if torch.equal(first, second):
+        raise UserError(f"base {base!r} reads no positions, by which a tagger knows its lines: choose another base")
 
 
 def train_tagger(
@@ -98,13 +110,19 @@ def train_tagger(
     renderer = LinePromptRenderer(dialogue, tokenizer, plan["context"])
     dataset = LineDataset(data / "train.jsonl", renderer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    model.config.use_cache = False
+    check_positions(model, base)
     teach_judging(model, verdict_tokens(renderer.dialogue, tokenizer), plan["lm_weight"])
     resume = arguments.pop("resume_from_checkpoint")
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    settings = TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"])
+    if settings.n_gpu > 1:
+        raise UserError(
+            f"{settings.n_gpu} GPUs are visible and devices is 1: set --devices {settings.n_gpu}, or hide the others "
+            "(CUDA_VISIBLE_DEVICES=0)"
+        )
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"]),
+        args=settings,
         train_dataset=dataset,
         data_collator=functools.partial(collate, padding=padding),
         processing_class=tokenizer,

@@ -37,6 +37,7 @@ CARD_SETTINGS = (
     "global_batch_size",
     "warmup_ratio",
     "weight_decay",
+    "lm_weight",
     "seed",
 )
 LOG_LINES_SHOWN = 15

@@ -26,6 +26,7 @@ from prox.confusion import best_checkpoint
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
 from prox.dialogue import Dialogue, load_dialogue
 from prox.engines import Completion, Engine, Failure, load_engine
+from prox.engines.base import LOCAL_ONLY
 from prox.errors import UserError
 from prox.operations import KeepChunk, render_program
 from prox.program import DropDoc, KeepDoc, parse_program
@@ -57,7 +58,9 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
     if not examples:
         raise UserError(f"{source} holds no example: annotate more documents or raise the share of the valid split")
     scores = []
-    for name, checkpoint, dialogue in to_score(config):
+    ways = to_score(config)
+    check_kinds(config, [dialogue for _, _, dialogue in ways])
+    for name, checkpoint, dialogue in ways:
         folder = config.output / name
         # Each checkpoint is scored whole: its metrics are written last, and a rerun takes them as they are.
         if not (folder / METRICS).is_file():
@@ -72,6 +75,21 @@ def validate(config: ValidateConfig) -> dict[str, Any]:
         write_curve(config.output, rows, f"{config.task} refiner, {len(examples):,} valid examples")
     best = best_checkpoint(scores)
     return {"checkpoints": len(scores), "best_f1": f"{best['f1']:.4f} ({best['name']})"}
+
+
+def check_kinds(config: ValidateConfig, dialogues: Sequence[Dialogue]) -> None:
+    """Refuses settings that a checkpoint's kind of refiner has no use for."""
+    taggers = [dialogue for dialogue in dialogues if dialogue.kind == "tagger"]
+    if config.choose_threshold and len(taggers) < len(dialogues):
+        raise UserError("--choose_threshold is for taggers, and the checkpoint is a generative refiner: leave it out")
+    if not taggers:
+        return
+    if config.task == "document":
+        raise UserError("the checkpoint is a tagger, which has no say of documents: give --task chunk")
+    if config.engine.kind != "local":
+        raise UserError(f"--engine.kind is {config.engine.kind}: {LOCAL_ONLY}")
+    if config.keep_penalties:
+        raise UserError("--keep_penalties are for what writes programs, and the checkpoint is a tagger: leave them out")
 
 
 def to_score(config: ValidateConfig) -> list[tuple[str, str, Dialogue]]:
@@ -89,11 +107,10 @@ def to_score(config: ValidateConfig) -> list[tuple[str, str, Dialogue]]:
             for way, dialogue in config.dialogues.items()
         ]
     own = [(name, checkpoint, load_dialogue(checkpoint, config.dialogue)) for name, checkpoint in found]
-    penalties = [] if any(dialogue.kind == "tagger" for _, _, dialogue in own) else config.keep_penalties
     return [
         (f"{name}-keep{penalty:g}", checkpoint, dataclasses.replace(dialogue, keep_penalty=penalty))
         for name, checkpoint, dialogue in own
-        for penalty in penalties
+        for penalty in config.keep_penalties
     ] or own
 
 
@@ -243,6 +260,8 @@ def one_line(task: Task, name: str, metrics: dict[str, Any]) -> str:
     text = f"{name}: F1 {metrics['f1']:.4f}, precision {metrics['precision']:.4f}, recall {metrics['recall']:.4f}"
     if task == "document":
         return f"{text} (keep all: F1 {metrics['baselines']['keep_all']['f1']:.4f})"
+    if metrics["dialogue"].get("kind") == "tagger":
+        return f"{text}, threshold {metrics['dialogue']['remove_threshold']:g}"
     tokens = metrics["mean_generated_tokens"]
     return f"{text}, unparsable {metrics['share_unparsable']:.1%}, {tokens:.1f} tokens a program"
 

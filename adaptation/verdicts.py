@@ -14,15 +14,15 @@ from adaptation.examples import Example
 from adaptation.metrics import is_unparsable
 from prox.confusion import removed_lines
 from prox.dialogue import Dialogue
-from prox.operations import KEEP_MARK, line_marker
+from prox.operations import line_marker
 
 DOCUMENTS = "documents.jsonl"
-REMOVE_MARK = "-"
 
 
 def with_verdicts(example: Example, dialogue: Dialogue) -> str:
-    """The chunk as its prompt shows it, each line followed by `=` (kept) or `-` (removed) at the next one's beginning.
+    """The chunk as its prompt shows it, each line followed by the dialogue's token for keeping or removing it.
 
+    It stands at the next line's beginning, before its number; of a tagger, whose lines have none, on a line of its own.
     A line that was left open has no verdict.
     """
     lines = dialogue.shown(example.text).split("\n")
@@ -30,8 +30,13 @@ def with_verdicts(example: Example, dialogue: Dialogue) -> str:
     parts = [dialogue.frame()[0], dialogue.chunk_before]
     shift = dialogue.first_number(example.first_line) - example.first_line
     for number, line in enumerate(lines, example.first_line):
-        mark = REMOVE_MARK if number in removed else KEEP_MARK
-        parts += [line_marker(number + shift), line, "\n", "" if number in example.ambiguous_lines else mark]
+        mark = dialogue.remove_token if number in removed else dialogue.keep_token
+        if number in example.ambiguous_lines:
+            mark = ""
+        if dialogue.kind == "tagger":
+            parts += [line, "\n", f"{mark}\n" if mark else ""]
+        else:
+            parts += [line_marker(number + shift), line, "\n", mark]
     return "".join(parts)
 
 

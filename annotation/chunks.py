@@ -5,15 +5,21 @@ from pathlib import Path
 
 from annotation import seeds
 from prox.chunking import Chunk, Counter, count_by_tokens, count_by_words
+from prox.dialogue import RefinerKind
+from prox.tagging import count_with_places
 
 
-def line_counter(tokenizer: Path | None) -> Counter:
-    """Counts a line's length in the tokens of a tokenizer (local folder or hub name); in words without one."""
+def line_counter(tokenizer: Path | None, kind: RefinerKind = "generative") -> Counter:
+    """Counts a line's length in the tokens of a tokenizer (local folder or hub name); in words without one.
+
+    Of a tagger, the place where it judges the line is counted too.
+    """
     if tokenizer is None:
         return count_by_words
     from prox.engines.prompts import load_tokenizer
 
-    return count_by_tokens(load_tokenizer(str(tokenizer)))
+    count = count_with_places if kind == "tagger" else count_by_tokens
+    return count(load_tokenizer(str(tokenizer)))
 
 
 def draw_of_document(document_id: str, chunks: Iterable[Chunk], count: int, seed: int) -> dict[str, Chunk]:

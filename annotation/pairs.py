@@ -29,7 +29,7 @@ class Cleaner:
         self.edits = card.EditCounts()
         self.counts: Counter[str] = Counter()
         self._extra = self._missing = 0.0
-        self._count = chunks.line_counter(config.tokenizer)
+        self._count = chunks.line_counter(config.tokenizer, config.kind)
 
     def __call__(self, document: Document) -> tuple[str, list[tables.Row]]:
         """(``keep_doc()`` or ``drop_doc()``, rows of its chunks).
@@ -46,7 +46,8 @@ class Cleaner:
         if cleaning.clean_words < config.min_clean_words:
             self.counts["too_few_words"] += 1
             return tables.DROP_DOC, []
-        parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters)
+        numbered = config.kind == "generative"
+        parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters, numbered)
         programs = dict(zip(parts, chunk_programs(cleaning, parts), strict=True))
         self._add(document.text, cleaning)
         drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
@@ -231,6 +232,7 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
         "chunks": {
             **reader.cleaner.edits.facts(),
             **({"max_line_characters": config.max_line_characters} if config.max_line_characters else {}),
+            "cut_for": config.kind,
             "skipped_as_longer_than_the_window": counts["skipped"],
             "left_out_by_max_chunks_per_document": counts["not_drawn"],
         },

@@ -8,6 +8,7 @@ from annotation.chunk_config import ChunkConfig, at_least_one
 from prox import artifact
 from prox.chunking import MIN_LINE_CHARACTERS
 from prox.command import CommandConfig
+from prox.dialogue import RefinerKind
 
 Balance = Literal["natural", "balanced"]
 
@@ -99,6 +100,8 @@ class PairsConfig(ChunkConfig, SetsConfig):
     drop_documents: Path | None = None
     """Documents that all become `drop_doc()` examples, with no chunks; they are split by `valid_share` or `num_valid`.
     """
+    kind: RefinerKind = "generative"
+    """What kind of refiner reads the chunks: lines count with their numbers, or with a tagger's places for them."""
     max_line_characters: int | None = None
     """Count a longer line as the refiner is shown it, by its beginning and end: as its dialogue has it."""
     min_clean_words: int = 50

@@ -9,6 +9,7 @@ from typing import Any
 
 from prox.confusion import Counts
 from prox.errors import UserError
+from prox.words import count_words
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Page:
     def words(self, numbers: Set[int]) -> int:
         """Words on these lines."""
         lines = self.lines
-        return sum(len(lines[number].split()) for number in numbers)
+        return sum(count_words(lines[number]) for number in numbers)
 
     def counts(self, removed: Set[int]) -> Counts:
         """Lines in Equations 5 to 7."""
@@ -68,7 +69,7 @@ def read_labelled(path: Path, group: str = "") -> list[Page]:
     """The labelled pages of a file, with the value of their field ``group``; labels that fit no line, and an id that
     comes twice, are a ``UserError``."""
     pages: dict[str, Page] = {}
-    for row in read_rows(path, "id", "text", "noise_lines", "ambiguous_lines"):
+    for row in read_rows(path, "id", "text", "noise_lines", "ambiguous_lines", *([group] if group else [])):
         numbers = range(row["text"].count("\n") + 1)
         for name in ("noise_lines", "ambiguous_lines"):
             if not isinstance(row[name], list) or not all(type(one) is int and one in numbers for one in row[name]):
@@ -77,7 +78,7 @@ def read_labelled(path: Path, group: str = "") -> list[Page]:
         if row["id"] in pages or noise & ambiguous:
             fault = "comes twice" if row["id"] in pages else f"has line {min(noise & ambiguous)} as noise and ambiguous"
             raise UserError(f"{path}: {row['id']!r} {fault}: mend the file")
-        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous, str(row.get(group, "")))
+        pages[row["id"]] = Page(row["id"], row["text"], noise, ambiguous, str(row[group]) if group else "")
     if not any(page.counted for page in pages.values()):
         raise UserError(f"{path} has no labelled line: give a file with pages")
     return list(pages.values())

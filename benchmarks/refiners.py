@@ -1,6 +1,7 @@
 """How fast refiners are asked, each figure as a ratio to a named alternative in the same run.
 
     python -m benchmarks.refiners document --refiner runs/quickstart/adaptation/document/refiner
+    python -m benchmarks.refiners kinds --refiner GENERATIVE --tagger refiners/web-lines
     python -m benchmarks.refiners engines --refiner runs/quickstart/adaptation/chunk/refiner --chunks 200
 
 document: documents to decisions, from text on, with the same weights and engine. Ours reads the decision off one
@@ -10,6 +11,11 @@ closing included, and lets the refiner write 2,000 tokens, or to the end of its 
 goes on with the page. So much depends on the context: 48 tokens are left of 2,048. `--context` sets another than the
 checkpoint's, for speed only: a model is not made for positions it was not trained on. Pages that `decoded` decides
 otherwise are listed.
+
+kinds: chunks to programs, from text on, by a tagger and a generative refiner, best of the same base, each asked as it
+was taught, on the local engine. Tokens are those of the prompts. The last column is the tagger's share of what the
+machine's matrix products reach: FLOPs of its forward passes (2 for each weight but the embeddings and token, and those
+of attention) against those of one large product in the same number format.
 
 engines: the chunk stage's programs, of the same prompts, by vLLM (and `--server URL`) and by the local engine. Where
 two engines write different programs, their first different tokens are compared by the local engine's probabilities: a
@@ -22,14 +28,19 @@ import argparse
 import json
 import shutil
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.common import read_pages, seconds
+from prox.chunk_refiner import chunk_refiner, chunk_renderer
 from prox.decision import keep_probability
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
+from prox.engines.local import LocalEngine
 from refinement.document import read_answer
 
 LONGEST_PROMPT = 2_000  # tokens: the authors' setting
@@ -123,6 +134,66 @@ def engines(options: argparse.Namespace, pages: list[str]) -> None:
         print(f"| {kind} | {rates[0]} | {rates[1]} | {times['local'] / times[kind]:.2f} | {same} | {widest} |")
 
 
+def refine(engine: LocalEngine, dialogue: Dialogue, pages: list[str]) -> list[int]:
+    """Asks about every chunk of the pages; the lengths of the prompts."""
+    room = dialogue.answer_room(min(CHUNK_ANSWER, engine.max_context // 4))
+    longest = dialogue.prompt_room(engine.max_context - room)
+    renderer = chunk_renderer(dialogue, engine.tokenizer, longest)
+    chunks = renderer.chunks(pages, longest - renderer.frame_tokens)
+    asked = [(chunk, prompt) for of_page in chunks for chunk, prompt in of_page if prompt and not prompt.cut]
+    for answer in chunk_refiner(engine, dialogue, room).ask(asked):
+        answered(answer)
+    return [len(prompt.ids) for _, prompt in asked]
+
+
+def matrix_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2_048) -> float:
+    """FLOP/s of the product of two square matrices, the best of ten."""
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product() -> float:
+        begin = time.perf_counter()
+        (left @ right).sum().item()
+        return time.perf_counter() - begin
+
+    return 2 * size**3 / min(product() for _ in range(10))
+
+
+def forward_flops(engine: LocalEngine, lengths: list[int]) -> float:
+    """FLOPs of one forward pass over prompts of these lengths, without logits."""
+    config = engine.model.config
+    weights = engine.model.num_parameters(exclude_embeddings=True)
+    if not config.tie_word_embeddings:
+        weights -= engine.model.get_output_embeddings().weight.numel()
+    width = config.num_hidden_layers * config.hidden_size
+    return sum(2 * weights * length + 2 * width * length**2 for length in lengths)
+
+
+def kinds(options: argparse.Namespace, pages: list[str]) -> None:
+    """A tagger beside a generative refiner."""
+    if not options.tagger:
+        raise SystemExit("give --tagger, a folder or hub name, beside --refiner, which writes programs")
+    names = {"generative": options.refiner, "tagger": options.tagger}
+    config = EngineConfig(dtype=options.dtype)
+    loaded = {kind: LocalEngine(config, name) for kind, name in names.items()}
+    ways = {
+        kind: partial(refine, engine, load_dialogue(names[kind], Dialogue()).resolved(engine.tokenizer), pages)
+        for kind, engine in loaded.items()
+    }
+    times, made = seconds(ways, options.repeats)
+    print(f"{len(pages)} documents, {options.dtype}, {torch.get_num_threads()} threads\n")
+    print(
+        "| refiner | parameters | chunks | prompt tokens | documents/s | tokens/s | ratio of speeds | of the ceiling |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for kind, engine in loaded.items():
+        flops = forward_flops(engine, made[kind]) / times[kind]
+        share = flops / matrix_ceiling(engine.model.dtype, engine.device) if kind == "tagger" else None
+        cells = [f"{engine.model.num_parameters():,}", f"{len(made[kind]):,}", f"{sum(made[kind]):,}"]
+        cells += [f"{len(pages) / times[kind]:,.1f}", f"{sum(made[kind]) / times[kind]:,.0f}"]
+        cells += [f"{times['generative'] / times[kind]:.2f}", "-" if share is None else f"{share:.0%}"]
+        print(f"| {kind} | {' | '.join(cells)} |")
+
+
 def margin_of(engine: Engine, prompt: list[int], ours: str, theirs: str) -> float:
     """How much likelier one of two answers' first differing tokens is than the other; near 0 it is a tie.
 
@@ -151,11 +222,13 @@ def with_context(refiner: str, context: int, folder: Path) -> str:
 def main() -> None:
     """Runs one comparison and prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("document", "engines"))
+    parser.add_argument("what", choices=("document", "kinds", "engines"))
     parser.add_argument("--refiner", required=True, help="checkpoint folder or hub name")
     parser.add_argument("--pages", type=Path, help="JSON lines with a `text` field; unset: installed packages' pages")
     parser.add_argument("--documents", type=int, default=200, help="most documents")
     parser.add_argument("--engine", choices=("local", "vllm"), default="vllm", help="engine of `document`")
+    parser.add_argument("--tagger", help="of `kinds`: checkpoint folder or hub name of a tagger")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of `kinds`")
     parser.add_argument("--chunks", type=int, help="most chunks of `engines`; unset: all")
     parser.add_argument("--server", help="URL of a server of the refiner, up to and including /v1, for `engines`")
     parser.add_argument("--repeats", type=int, default=3, help="turns counted")
@@ -165,7 +238,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.context:
             options.refiner = with_context(options.refiner, options.context, Path(folder))
-        {"document": document, "engines": engines}[options.what](options, pages)
+        {"document": document, "kinds": kinds, "engines": engines}[options.what](options, pages)
 
 
 if __name__ == "__main__":

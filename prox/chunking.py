@@ -71,17 +71,23 @@ def count_by_tokens(tokenizer: "PreTrainedTokenizerBase") -> Counter:
 
 
 def split_into_chunks(
-    text: str, window: int, count: Counter = count_by_words, max_line_characters: int | None = None
+    text: str,
+    window: int,
+    count: Counter = count_by_words,
+    max_line_characters: int | None = None,
+    numbered: bool = True,
 ) -> list[Chunk]:
     """Splits ``text`` at line breaks into chunks of at most ``window`` units each, greedily and without overlap.
 
-    ``count`` gives the length of each line as the refiner reads it, with its number, and shortened where the refiner
-    is shown no more than ``max_line_characters``; the default counts words.
+    ``count`` gives the length of each line as the refiner reads it, with its number if lines are ``numbered``, and
+    shortened where the refiner is shown no more than ``max_line_characters``; the default counts words.
     Joining the chunks' texts with line breaks gives ``text`` back exactly. Raises ``ValueError`` for a window below 1.
     """
     lines = text.split("\n")
     shown = lines if max_line_characters is None else shorten_lines(text, max_line_characters).split("\n")
-    return pack_lines(lines, count([line_marker(number) + line for number, line in enumerate(shown)]), window)
+    if numbered:
+        shown = [line_marker(number) + line for number, line in enumerate(shown)]
+    return pack_lines(lines, count(shown), window)
 
 
 def pack_lines(lines: Sequence[str], sizes: Sequence[int], window: int) -> list[Chunk]:

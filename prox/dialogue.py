@@ -21,6 +21,8 @@ from prox.operations import KeepChunk, Style, render_program
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+RefinerKind = Literal["generative", "tagger"]
+
 FILE_NAME = "dialogue.json"
 LLAMA2_SYSTEM = "You are a helpful, respectful and honest assistant."
 
@@ -29,7 +31,7 @@ LLAMA2_SYSTEM = "You are a helpful, respectful and honest assistant."
 class Dialogue:
     """How a refiner is asked, and in which style it answers."""
 
-    kind: Literal["generative", "tagger"] = "generative"
+    kind: RefinerKind = "generative"
     """`generative` writes a chunk's program, `tagger` judges each of its lines in one prefill (`prox.tagging`)."""
     layout: Literal["llama2", "plain", "chat"] = "llama2"
     """What stands around the user's text: `llama2` (published refiners), `plain`, or `chat`, the checkpoint's own chat
@@ -190,7 +192,7 @@ class RefinerConfig:
     """Used only where the checkpoint brings no `dialogue.json` of its own."""
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> RefinerKind:
         """The kind of the dialogue that is used."""
         return (load_dialogue(self.checkpoint, self.dialogue) if self.checkpoint else self.dialogue).kind
 

@@ -17,7 +17,6 @@ from prox.engines import Completion, Failure
 from prox.errors import UserError
 from prox.executor import CallResult, Guards
 from prox.program import SIGNATURES, Fault, Program, Style
-from prox.tagging import program_of_probabilities
 from prox.units import source_hash
 
 _CALL = pa.struct(
@@ -82,19 +81,6 @@ def _program_of(row: Row, style: Style) -> Program | Failure | None:
     if row["failure"] is not None:
         return Failure(row["failure"])
     return None if row["skipped"] else read_program(row["program"], style, row["cut_off"])
-
-
-def cut_at(chunks: Sequence[Row], threshold: float) -> list[Row]:
-    """Chunks of a tagger's ledger with the programs of another threshold; those without probabilities stay."""
-    return [
-        chunk
-        if chunk["line_probabilities"] is None
-        else {
-            **chunk,
-            "program": program_of_probabilities(chunk["line_probabilities"], threshold, chunk["first_line"]),
-        }
-        for chunk in chunks
-    ]
 
 
 def replay(

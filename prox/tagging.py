@@ -9,12 +9,12 @@ Which line a place is about is said by its *position*: it has that of the line's
 embeddings then put it. So lines need no numbers, which cost up to six tokens each, and nothing has to be looked up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prox.chunking import Chunk, pack_lines
+from prox.chunking import Chunk, Counter, pack_lines
 from prox.errors import UserError
 from prox.operations import KeepChunk, Style, remove_numbers, render_program
 from prox.token_cuts import encode_batch
@@ -62,6 +62,26 @@ def program_of_probabilities(
     return render_program(remove_numbers(numbers) or [KeepChunk()], style)
 
 
+def cut_rows(rows: Sequence[Mapping[str, Any]], threshold: float, field: str) -> list[dict[str, Any]]:
+    """Rows of chunks with the programs of another threshold in their ``field``; what no tagger judged stays."""
+    return [
+        {**row, field: program_of_probabilities(row["line_probabilities"], threshold, row["first_line"])}
+        if row.get("line_probabilities") is not None
+        else dict(row)
+        for row in rows
+    ]
+
+
+def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> list[list[int]]:
+    """The ids of each line with its line break, by itself."""
+    return [encoding.ids for encoding in encode_batch(tokenizer, [line + "\n" for line in lines])]
+
+
+def count_with_places(tokenizer: "PreTrainedTokenizerBase") -> Counter:
+    """A counter of a line's tokens in a tagger's prompt: its own, and the place where it is judged."""
+    return lambda lines: [len(ids) + 1 for ids in encode_lines(tokenizer, lines)]
+
+
 class LinePromptRenderer:
     """Makes a tagger's prompts for one tokenizer, none longer than ``max_tokens``.
 
@@ -95,7 +115,7 @@ class LinePromptRenderer:
     def chunk(self, chunk: Chunk) -> LinePrompt | None:
         """The prompt of a chunk; None where it would be too long."""
         lines = self.dialogue.shown(chunk.text).split("\n")
-        return self._prompt(self._encode(lines))
+        return self._prompt(encode_lines(self.tokenizer, lines))
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, LinePrompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, places included, with their prompts.
@@ -106,7 +126,7 @@ class LinePromptRenderer:
         shown = [self.dialogue.shown(text).split("\n") for text in texts]
         # Pages of a site, and sites, have many lines in common.
         distinct = list(dict.fromkeys(line for lines in shown for line in lines))
-        ids_of = dict(zip(distinct, self._encode(distinct), strict=True))
+        ids_of = dict(zip(distinct, encode_lines(self.tokenizer, distinct), strict=True))
         found = []
         for lines, short in zip(documents, shown, strict=True):
             ids = [ids_of[line] for line in short]
@@ -118,9 +138,6 @@ class LinePromptRenderer:
                 ]
             )
         return found
-
-    def _encode(self, lines: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in encode_batch(self.tokenizer, [line + "\n" for line in lines])]
 
     def _prompt(self, lines: Sequence[list[int]]) -> LinePrompt | None:
         ends = list(accumulate(map(len, lines), initial=len(self._before)))[1:]

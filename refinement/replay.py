@@ -11,6 +11,7 @@ from datatrove.pipeline.base import PipelineStep
 from prox import ledger
 from prox.artifact import recorded
 from prox.errors import UserError
+from prox.tagging import cut_rows
 from prox.units import LEDGER, check_columns, read_rows, source_hash, unit_files
 from refinement import chunk as chunk_stage
 from refinement import document as document_stage
@@ -45,7 +46,7 @@ class ReplayStep(PipelineStep):
         guards, document_guards, _ = self.config.guards_of_run()
         threshold = self.config.remove_threshold
         for document, row in pairs:
-            chunks = row["chunks"] if threshold is None else ledger.cut_at(row["chunks"], threshold)
+            chunks = row["chunks"] if threshold is None else cut_rows(row["chunks"], threshold, "program")
             if chunk_stage.finish_document(document, row["style"], chunks, (guards, document_guards), self.writer):
                 yield document
 

@@ -35,8 +35,8 @@ if [ -z "$CLEAN_COLUMN$NOISE_LINES_COLUMN" ]; then NOISE_LINES_COLUMN=noise_line
 
 # CHUNK: the configs of the chunk refiner's steps.
 case $KIND in
-    tagger) CHUNK=tagger ;;
-    generative) CHUNK=chunk ;;
+    tagger) CHUNK=tagger NOT_CHOSEN=(--choose_threshold false) ;;
+    generative) CHUNK=chunk NOT_CHOSEN=(--keep_penalties "[]") ;;
     *) fail "--kind is '$KIND': tagger or generative" ;;
 esac
 
@@ -127,6 +127,6 @@ if [ -n "$TEST" ]; then
     sets test_sets test
     # As it was chosen on the valid pages: nothing is chosen here.
     step adaptation "validate:$CHUNK" --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
-        --keep_penalties "[]" --choose_threshold false --output "$ADAPTATION/chunk/test"
+        "${NOT_CHOSEN[@]}" --output "$ADAPTATION/chunk/test"
 fi
 finish_recipe refiners "$ADAPTATION"

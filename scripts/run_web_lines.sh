@@ -8,7 +8,8 @@
 #
 # Of the labelled pages and the raw text only those are read whose licence is clear: the labels of WCXB (CC BY 4.0) and of
 # scrapinghub's article-extraction-benchmark (MIT), raw pages of repositories under the MIT or Apache-2.0 licence, and C4
-# (ODC-BY). The checkpoint is chosen on all valid pages of these sources; the score on all test pages.
+# (ODC-BY). The checkpoint is chosen on the valid pages of these sources; the score is on all test pages, CleanEval's (whose
+# licence is not stated) included.
 set -euo pipefail
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
@@ -21,18 +22,17 @@ RAW=adbar/trafilatura,postlight/parser,codelucas/newspaper,mozilla/readability,g
 WEB="" CORPUS="" OUTPUT=""
 read_options "web corpus output" "" "$@"
 for name in WEB CORPUS OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
+case $OUTPUT in *[[:space:]]*) fail "--output $OUTPUT has white space in it: choose another" ;; esac
 for file in "$WEB"/weblines_{train,valid,test}.jsonl.gz "$CORPUS"/{web_raw,c4_sample}.jsonl.gz; do
     [ -f "$file" ] || fail "$file does not exist"
 done
 "$ROOT/scripts/setup.sh"
 RUN=$(realpath -m "$OUTPUT")
+export SCALE=${SCALE:-labels}
 mkdir -p "$RUN/data"
 
 # keep NAME VALUES FILES: the rows of these files whose source is one of the values.
-keep() {
-    local target=$RUN/data/$1.jsonl.gz
-    if [ ! -f "$target" ]; then "$PYTHON" "$ROOT/scripts/lib/select_rows.py" source "$2" "${@:3}" "$target"; fi
-}
+keep() { "$PYTHON" "$ROOT/scripts/lib/select_rows.py" source "$2" "${@:3}" "$RUN/data/$1.jsonl.gz"; }
 
 keep train "$LABELS" "$WEB/weblines_train.jsonl.gz"
 keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
@@ -42,7 +42,8 @@ keep raw "$RAW" "$CORPUS/web_raw.jsonl.gz"
     --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --ambiguous_lines_column ambiguous_lines --output "$RUN"
 
 # The refiner in half the bytes, and the one score on the test pages.
-SCALE=labels CORPUS=$WEB start_recipe web_lines
+CORPUS=$WEB
+start_recipe web_lines
 step adaptation select --metrics "$RUN/adaptation/chunk/validate" --dtype bfloat16 --output "$RUN/refiner"
 step refinement ingest --corpus.path "$RUN/data/test.jsonl.gz" --corpus.limit -1 --output "$RUN/refinement/test"
 step annotation pairs:tagger --documents "$RUN/refinement/train" --valid_documents "$RUN/refinement/test" \

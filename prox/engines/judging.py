@@ -58,11 +58,15 @@ def hidden_states(model: "PreTrainedModel", ids: torch.Tensor, positions: torch.
 
 
 def verdict_logits(model: "PreTrainedModel", hidden: torch.Tensor, verdicts: Sequence[int]) -> torch.Tensor:
-    """Logits [n, 2] of the two verdicts from the hidden states [n, width] of places."""
+    """Logits [n, 2] of the two verdicts, in float32, from the hidden states [n, width] of places."""
     head = model.get_output_embeddings()
     wanted = torch.tensor(verdicts, device=hidden.device)
     bias = getattr(head, "bias", None)
-    return functional.linear(hidden, head.weight[wanted], None if bias is None else bias[wanted])
+    # In bfloat16 a logit of 9 has steps of 0.06, too coarse for a threshold.
+    with torch.autocast(hidden.device.type, enabled=False):
+        return functional.linear(
+            hidden.float(), head.weight[wanted].float(), None if bias is None else bias[wanted].float()
+        )
 
 
 def batches_by_length(lengths: Sequence[int], max_size: int, max_tokens: int) -> Iterator[list[int]]:

@@ -195,7 +195,7 @@ class LocalEngine:
         for indices in batches_by_length(lengths, self._batch_size, self._batch_tokens):
             batch = join_prompts([prompts[index] for index in indices], self._pad).to(self.device)
             hidden = hidden_states(self.model, batch.ids, batch.positions)[batch.rows, batch.columns]
-            logits = verdict_logits(self.model, hidden, verdicts).float()
+            logits = verdict_logits(self.model, hidden, verdicts)
             probabilities = iter(torch.softmax(logits, dim=-1)[:, 1].tolist())
             for index in indices:
                 answers[index] = list(itertools.islice(probabilities, prompts[index].num_lines))

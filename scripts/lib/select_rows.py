@@ -10,20 +10,32 @@ from pathlib import Path
 
 
 def main(field: str, values: str, *paths: str) -> None:
-    """Writes the target, the last of ``paths``, whole or not at all."""
+    """Writes the target, the last of ``paths``, whole or not at all; what it holds already stays untouched."""
     *sources, target = map(Path, paths)
-    wanted, count = set(values.split(",")), 0
-    partial = target.with_name(target.name + ".partial")
-    with gzip.open(partial, "wb") as out:
-        for source in sources:
-            with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as lines:
-                for line in lines:
-                    if json.loads(line).get(field) in wanted:
-                        out.write(line)
-                        count += 1
-    if not count:
+    wanted = set(values.split(","))
+    rows = [line for source in sources for line in read_lines(source) if field_of(line, field, source) in wanted]
+    if not rows:
         sys.exit(f"error: no row of {', '.join(map(str, sources))} has {field} {values.replace(',', ' or ')}")
-    partial.rename(target)
+    # Without a time in it, the same rows give the same bytes: steps that read them are not run again.
+    content = gzip.compress(b"".join(rows), mtime=0)
+    if not target.is_file() or target.read_bytes() != content:
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(content)
+        partial.rename(target)
+
+
+def read_lines(source: Path) -> list[bytes]:
+    """The lines of a file, blank ones left out."""
+    with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as lines:
+        return [line for line in lines if line.strip()]
+
+
+def field_of(line: bytes, field: str, source: Path) -> str | None:
+    """The value of a row's field; a line that is no object ends the command."""
+    try:
+        return json.loads(line).get(field)
+    except (ValueError, AttributeError):
+        sys.exit(f"error: {source} has a line that is no JSON object: {line[:80]!r}")
 
 
 if __name__ == "__main__":

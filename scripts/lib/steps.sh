@@ -50,6 +50,7 @@ check_scale() {
 # step STAGE VERB[:VARIANT] [OPTIONS]: runs one command; its output goes to the terminal and to $RUN/logs/.
 # A finished step whose config and inputs are unchanged says so and is skipped by the command itself.
 step() {
+    : "${SCALE:?}" "${RUN:?}"  # where configs are looked up, a missing one would pass unseen
     local stage=$1 verb=${2%%:*} variant="" output log options
     if [ "$2" != "$verb" ]; then variant=${2#*:}; fi
     shift 2

@@ -5,17 +5,30 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from adaptation.__main__ import VERBS
 from adaptation.examples import Example
 from adaptation.line_examples import read_line_examples, verdicts_of
-from adaptation.line_scores import choose_threshold, cut_at
+from adaptation.line_scores import choose_threshold
+from adaptation.tagger import check_positions, collate, teach_judging
+from prox.chunking import Chunk
 from prox.command import main
 from prox.dialogue import Dialogue, load_dialogue
 from prox.errors import UserError
+from prox.tagging import LinePromptRenderer, cut_rows
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.__main__ import VERBS as REFINEMENT
 from tests.adaptation.conftest import NAVIGATION, SENTENCES
@@ -124,6 +137,90 @@ def test_a_killed_training_ends_with_the_same_weights(split: Path, tiny_checkpoi
         assert (killed / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
+@pytest.fixture
+def taught(tiny_checkpoint: Path) -> Callable[[float], PreTrainedModel]:
+    """A model whose forward pass gives the loss of verdicts (ids 5 and 6), with this weight of the text's."""
+
+    def load(lm_weight: float) -> PreTrainedModel:
+        model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)
+        teach_judging(model, (5, 6), lm_weight)
+        return model
+
+    return load
+
+
+def items(tiny_tokenizer: PreTrainedTokenizerBase, *labels: list[int]) -> list[dict]:
+    renderer = LinePromptRenderer(Dialogue(kind="tagger", layout="plain", system=""), tiny_tokenizer, 512)
+    texts = ["\n".join(f"line {'x' * number}" for number in range(len(one))) for one in labels]
+    prompts = [renderer.chunk(Chunk(0, text)) for text in texts]
+    return [
+        {"input_ids": prompt.ids, "prompt": prompt, "labels": one} for prompt, one in zip(prompts, labels, strict=True)
+    ]
+
+
+def gradients(model: PreTrainedModel) -> list[torch.Tensor]:
+    found = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    model.zero_grad()
+    return found
+
+
+def test_every_judged_line_of_a_batch_counts_the_same(
+    taught: Callable[[float], PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = taught(0.0)
+    both = items(tiny_tokenizer, [0, 1, -100, 1], [1])
+    whole = model(**collate(both, 2))
+    whole.loss.backward()
+    expected = gradients(model)
+    logits = whole.logits.float()
+    assert whole.loss.item() == pytest.approx(cross_entropy(logits, torch.tensor([0, 1, 1, 1])).item())
+    for one in both:
+        model(**collate([one], 2), num_items_in_batch=4).loss.backward()
+    for first, second in zip(expected, gradients(model), strict=True):
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-4)
+
+
+def test_the_text_s_loss_is_that_of_a_language_model(
+    taught: Callable[[float], PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerBase, tiny_checkpoint: Path
+) -> None:
+    (item,) = items(tiny_tokenizer, [0, 1])
+    batch = collate([item], 2)
+    text = batch["input_ids"][:, : -item["prompt"].num_lines]
+    plain = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)(input_ids=text, labels=text).loss
+    difference = taught(0.5)(**batch).loss - taught(0.0)(**batch).loss
+    assert difference.item() == pytest.approx(0.5 * plain.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("lm_weight", [0.0, 0.5])
+def test_a_batch_without_a_verdict_breaks_nothing(
+    taught: Callable[[float], PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerBase, lm_weight: float
+) -> None:
+    model = taught(lm_weight)
+    loss = model(**collate(items(tiny_tokenizer, [-100, -100]), 2)).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients(model))
+
+
+def test_a_base_must_read_positions(tiny_checkpoint: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    check_positions(model, "tiny")
+    alibi = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2))
+    with pytest.raises(UserError, match="base 'bloom' reads no positions"):
+        check_positions(alibi, "bloom")
+
+
+def test_what_a_tagger_has_no_use_for_is_refused(
+    trained: Path, split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["validate", "--checkpoints", str(trained), "--examples", str(split), "--output", str(tmp_path / "x")]
+    wrong = (["--task", "document"], ["--keep_penalties", "[1]"], ["--engine.kind", "vllm"])
+    for more in wrong:
+        assert main("adaptation", VERBS, [*options, *more]) == 1
+    said = capsys.readouterr().err
+    assert all(part in said for part in ("no say of documents", "for what writes programs", "set engine.kind local"))
+
+
 def test_verdicts_of_an_example() -> None:
     program = "remove_lines(line_start=5, line_end=6)\nremove_lines(line_start=9, line_end=12)"
     example = Example("x", "a\nb\nc\nd\ne", program, 5, frozenset({6, 8}))
@@ -158,7 +255,8 @@ def test_a_tagger_is_for_lines(
 def test_the_threshold_with_the_highest_f1() -> None:
     assert choose_threshold([True, True, False, False], [0.9, 0.3, 0.25, 0.1]) == 0.3
     assert choose_threshold([True, False], [0.9, 0.1]) == 0.5  # of equal ones the middle
-    rows = [{"line_probabilities": [0.2, 0.7, 0.9], "first_line": 4, "predicted": ""}, {"predicted": "keep_chunk()"}]
-    cut = cut_at(rows, 0.7)
+    rows = [{"line_probabilities": [0.2, 0.7, 0.9], "first_line": 4, "predicted": ""}]
+    rows.append({"predicted": "keep_chunk()", "first_line": 9})
+    cut = cut_rows(rows, 0.7, "predicted")
     assert cut[0]["predicted"] == "remove_lines(line_start=5, line_end=6)"
     assert cut[1] == rows[1]

@@ -41,6 +41,12 @@ def test_lines_of_chunks_numbered_from_zero() -> None:
     assert with_verdicts(example, dialogue) == "[doc]\n[000]Home\n-[001]A river.\n="
 
 
+def test_lines_without_numbers_have_verdicts_of_their_own_line() -> None:
+    example = Example("a", "Home\nA river.\nShare", "remove_lines(4, 4)", 4, frozenset({6}))
+    dialogue = Dialogue(kind="tagger", layout="plain", system="", chunk_before="", remove_token="x")
+    assert with_verdicts(example, dialogue) == "Home\nx\nA river.\n=\nShare\n"
+
+
 def test_verdicts_of_lines_shown_shortened() -> None:
     example = Example("a", "x" * 50 + "y" * 50, "keep_chunk()")
     dialogue = Dialogue(layout="plain", system="", max_line_characters=20)
