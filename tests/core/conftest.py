@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def rehearsal(tmp_path: Path, repository: Path) -> Rehearsal:
     (folder / "scripts/setup.sh").write_text("#!/bin/sh\n")
     python = folder / ".venv/bin/python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nshift\nprintf "%s\\n" "$(printf "\\037%s" "$@")" >>"$PROX_COMMANDS"\n')
+    # A script of the recipes' own is run, a module only written down.
+    run_script = f'case $1 in *.py) exec {sys.executable} "$@" ;; esac'
+    python.write_text(f'#!/bin/sh\n{run_script}\nshift\nprintf "%s\\n" "$(printf "\\037%s" "$@")" >>"$PROX_COMMANDS"\n')
     python.chmod(0o755)
     for name in ("quickstart", "my_annotator", "my_corpus"):
         table = folder / "runs" / name / "evaluation/table/table.md"

@@ -22,7 +22,10 @@ MORE += "--max_failed_share 0.5 --executor.ray.gpus_per_task=2 --executor.slurm.
 def test_refine_reads_where_it_refines_without_gpus(rehearsal: Rehearsal) -> None:
     from prox.command import parse
 
-    done = rehearsal.run(f"scripts/run_refine.sh --input a --output b --executor slurm --workers 3 -- {MORE}")
+    refiners = "--document_refiner org/one --chunk_refiner org/other"
+    done = rehearsal.run(
+        f"scripts/run_refine.sh --input a --output b {refiners} --executor slurm --workers 3 -- {MORE}"
+    )
     assert done.returncode == 0, done.stderr
     (_, *ingest), (_, *document), (_, *chunk), *_ = rehearsal.commands()
     assert [ingest[0], document[0], chunk[0]] == ["ingest", "document", "chunk"]
@@ -33,3 +36,33 @@ def test_refine_reads_where_it_refines_without_gpus(rehearsal: Rehearsal) -> Non
         assert (slurm.partition, slurm.cpus_per_task, slurm.workers) == ("gpu", 4, 9)
         assert slurm.gpus_per_task == gpus
         assert config.executor.ray.gpus_per_task == 2 * gpus
+
+
+def test_refine_with_the_refiner_that_ships(rehearsal: Rehearsal) -> None:
+    done = rehearsal.run("scripts/run_refine.sh --input a --output b")
+    assert done.returncode == 0, done.stderr
+    steps = [(arguments[0], " ".join(arguments)) for _, *arguments in rehearsal.commands()]
+    assert [name for name, _ in steps] == ["ingest", "chunk", "stats"]
+    assert "--refiner.checkpoint " + str(rehearsal.folder / "refiners/web-lines") in steps[1][1]
+    assert f"--arms.prox-c {rehearsal.folder / 'b/chunk'}" in steps[2][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--engine vllm", "can't run"),
+        ("--engine server --chunk_refiner org/one", "--engine server needs --chunk_url"),
+        (
+            "--engine server --chunk_refiner org/one --chunk_url http://a/v1 --document_refiner org/two",
+            "--engine server needs --document_url",
+        ),
+    ],
+)
+def test_refining_with_engines_that_cannot(rehearsal: Rehearsal, options: str, message: str) -> None:
+    shipped = rehearsal.folder / "refiners/web-lines"
+    shipped.mkdir(parents=True)
+    (shipped / "dialogue.json").write_text('{\n  "kind": "tagger"\n}\n')
+    done = rehearsal.run(f"scripts/run_refine.sh --input a --output b {options}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not rehearsal.commands()

@@ -1,6 +1,9 @@
 """`scripts/run_adapt.sh` and `scripts/run_from_labels.sh`: what they ask the commands for, and what they refuse."""
 
+import dataclasses
+import gzip
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -71,11 +74,66 @@ def test_a_refiner_of_math_starts_from_the_general_one(rehearsal: Rehearsal) -> 
     assert steps[1][1].base == str(rehearsal.folder / general)
 
 
+def test_a_tagger_of_a_base(rehearsal: Rehearsal) -> None:
+    with_cards(rehearsal, "out/adaptation/document/refiner", "out/adaptation/chunk/refiner")
+    command = "scripts/run_adapt.sh --examples annotated/split --base org/model --output out --kind tagger"
+    steps = asked(rehearsal, command)
+    exports = [config for name, config in steps if name == "adaptation export"]
+    assert [(export.task, export.dialogue.kind) for export in exports] == [
+        ("document", "generative"),
+        ("chunk", "tagger"),
+    ]
+    validated = [config for name, config in steps if name == "adaptation validate"]
+    assert [(config.task, config.choose_threshold) for config in validated] == [("document", False), ("chunk", True)]
+    assert steps[-1][1].output == rehearsal.folder / "out/adaptation/chunk/refiner"
+
+
+def test_the_refiner_that_ships_is_made_of_clear_licences(rehearsal: Rehearsal) -> None:
+    rows = {
+        "web/weblines_train": ("wcxb", "cleaneval", "scrapinghub"),
+        "web/weblines_valid": ("wcxb", "cleaneval"),
+        "web/weblines_test": ("wcxb", "cleaneval"),
+        "corpus/web_raw": ("goose3/goose3", "unknown/unknown"),
+        "corpus/c4_sample": ("",),
+    }
+    for name, sources in rows.items():
+        path = rehearsal.folder / f"{name}.jsonl.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress("".join(f'{{"text": "a", "source": "{one}"}}\n' for one in sources).encode()))
+    (rehearsal.folder / "out/adaptation/chunk/examples").mkdir(parents=True)
+    (rehearsal.folder / "out/adaptation/chunk/examples/documents.jsonl").write_text("{}\n")
+    with_cards(rehearsal, "out/adaptation/chunk/refiner")
+    steps = asked(rehearsal, "scripts/run_web_lines.sh --web web --corpus corpus --output out")
+    kept = {
+        path.name.split(".")[0]: [
+            json.loads(line)["source"] for line in gzip.decompress(path.read_bytes()).splitlines()
+        ]
+        for path in (rehearsal.folder / "out/data").iterdir()
+    }
+    assert kept == {
+        "train": ["wcxb", "scrapinghub"],
+        "valid": ["wcxb"],
+        "test": ["wcxb", "cleaneval"],
+        "raw": ["goose3/goose3"],
+    }
+    named = {(name, config.output.name): config for name, config in steps}
+    sets, tested = named["annotation pairs", "sets"], named["annotation pairs", "test_sets"]
+    assert (sets.window, sets.max_line_characters, sets.kind) == (
+        tested.window,
+        tested.max_line_characters,
+        tested.kind,
+    )
+    assert named["adaptation select", "refiner"].dtype == "bfloat16"
+    score = named["adaptation validate", "test"]
+    assert (score.checkpoint, score.choose_threshold) == (str(rehearsal.folder / "out/refiner"), False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ("--base b --output o", "--examples is missing"),
         ("--examples e --base b --output o --task page", "--task is 'page': document, chunk or both"),
+        ("--examples e --base b --output o --kind judge", "--kind is 'judge': generative or tagger"),
         ("--examples e --base b --output o --config c.yaml", "c.yaml does not exist: give a config file"),
     ],
 )
@@ -101,8 +159,10 @@ def targets(folder: Path) -> list[str]:
     return sorted(path.resolve().name for path in folder.iterdir())
 
 
-def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal) -> None:
-    steps = asked(labelled, f"{FROM_LABELS} --test pages/test.jsonl --raw 'pages/more/*.jsonl'")
+@pytest.mark.parametrize("kind", ["tagger", "generative"])
+def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal, kind: str) -> None:
+    options = "" if kind == "tagger" else "--kind generative"
+    steps = asked(labelled, f"{FROM_LABELS} --test pages/test.jsonl --raw 'pages/more/*.jsonl' {options}")
     assert [name for name, _ in steps] == [
         *["refinement ingest"] * 4,
         "pretraining tokenizer",
@@ -132,8 +192,15 @@ def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal) -> None:
     chosen, tested = configs["adaptation validate", "validate"], configs["adaptation validate", "test"]
     assert chosen.examples == out / "annotation/sets"
     assert (tested.examples, tested.checkpoint) == (out / "annotation/test_sets", str(out / "adaptation/chunk/refiner"))
-    assert (len(chosen.keep_penalties), tested.keep_penalties) == (4, [])
-    assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
+    assert (pairs.kind, export.dialogue.kind) == (kind, kind)
+    assert pairs == dataclasses.replace(
+        configs["annotation pairs", "test_sets"], valid_documents=pairs.valid_documents, output=pairs.output
+    )
+    is_tagger = kind == "tagger"
+    assert (chosen.choose_threshold, tested.choose_threshold) == (is_tagger, False)
+    assert (len(chosen.keep_penalties), tested.keep_penalties) == (0 if is_tagger else 4, [])
+    if not is_tagger:
+        assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
 
 
 def test_pages_to_drop_make_a_document_refiner(labelled: Rehearsal) -> None:
