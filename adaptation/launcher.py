@@ -15,6 +15,7 @@ from adaptation.factory import TEMPLATE, register_template, without_torchaudio
 from prox import artifact
 from prox.dialogue import Dialogue, load_dialogue
 from prox.errors import UserError
+from prox.precision import multiplies_bf16
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -38,9 +39,7 @@ def number_format(precision: str) -> dict[str, bool]:
     cuda = torch.cuda.is_available()
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
         raise UserError("precision is bf16, which this GPU doesn't support: use fp32")
-    # On a CPU this needs the tile unit (AMX): without it bf16 is emulated, and slower than fp32.
-    is_fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
-    use_bf16 = precision == "bf16" or (precision == "auto" and is_fast)
+    use_bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16("cuda" if cuda else "cpu"))
     return {"bf16": use_bf16, "fp16": False, "use_cpu": not cuda}
 
 

@@ -20,7 +20,7 @@ from adaptation.train import CHECKPOINTS, TRAINING
 from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
 from prox.answers import is_cut_off, program_of
-from prox.chunk_refiner import chunk_refiner, chunk_renderer
+from prox.chunk_refiner import chunk_refiner, chunk_renderer, engine_for
 from prox.chunking import Chunk
 from prox.confusion import best_checkpoint
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
@@ -118,7 +118,7 @@ def score_checkpoint(
     config: ValidateConfig, checkpoint: str, dialogue: Dialogue, examples: Sequence[Example], folder: Path
 ) -> dict[str, Any]:
     """Predicts every example's program, writes the predictions and returns the metrics."""
-    engine = load_engine(config.engine, checkpoint)
+    engine = load_engine(engine_for(config.engine, dialogue), checkpoint)
     room = dialogue.answer_room(config.max_new_tokens)
     limit = engine.max_context - room
     if config.task == "document":  # chunks are cut already

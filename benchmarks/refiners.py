@@ -36,7 +36,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import read_pages, seconds
-from prox.chunk_refiner import chunk_refiner, chunk_renderer
+from prox.chunk_refiner import chunk_refiner, chunk_renderer, engine_for
 from prox.decision import keep_probability
 from prox.dialogue import Dialogue, PromptRenderer, load_dialogue
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
@@ -174,21 +174,20 @@ def kinds(options: argparse.Namespace, pages: list[str]) -> None:
         raise SystemExit("give --tagger, a folder or hub name, beside --refiner, which writes programs")
     names = {"generative": options.refiner, "tagger": options.tagger}
     config = EngineConfig(dtype=options.dtype)
-    loaded = {kind: LocalEngine(config, name) for kind, name in names.items()}
+    asked = {kind: load_dialogue(name, Dialogue()) for kind, name in names.items()}
+    loaded = {kind: LocalEngine(engine_for(config, asked[kind]), name) for kind, name in names.items()}
     ways = {
-        kind: partial(refine, engine, load_dialogue(names[kind], Dialogue()).resolved(engine.tokenizer), pages)
-        for kind, engine in loaded.items()
+        kind: partial(refine, engine, asked[kind].resolved(engine.tokenizer), pages) for kind, engine in loaded.items()
     }
     times, made = seconds(ways, options.repeats)
     print(f"{len(pages)} documents, {options.dtype}, {torch.get_num_threads()} threads\n")
-    print(
-        "| refiner | parameters | chunks | prompt tokens | documents/s | tokens/s | ratio of speeds | of the ceiling |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    names_of_columns = ["refiner", "number format", "parameters", "chunks", "tokens read", "documents/s", "tokens/s"]
+    names_of_columns += ["ratio of speeds", "of the ceiling"]
+    print(f"| {' | '.join(names_of_columns)} |\n|{'---|' * len(names_of_columns)}")
     for kind, engine in loaded.items():
         flops = forward_flops(engine, made[kind]) / times[kind]
         share = flops / matrix_ceiling(engine.model.dtype, engine.device) if kind == "tagger" else None
-        cells = [f"{engine.model.num_parameters():,}", f"{len(made[kind]):,}", f"{sum(made[kind]):,}"]
+        cells = [engine.dtype, f"{engine.model.num_parameters():,}", f"{len(made[kind]):,}", f"{sum(made[kind]):,}"]
         cells += [f"{len(pages) / times[kind]:,.1f}", f"{sum(made[kind]) / times[kind]:,.0f}"]
         cells += [f"{times['generative'] / times[kind]:.2f}", "-" if share is None else f"{share:.0%}"]
         print(f"| {kind} | {' | '.join(cells)} |")

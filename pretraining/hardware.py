@@ -12,6 +12,7 @@ from litgpt.model import Block
 
 from pretraining.configs import TrainConfig
 from prox.errors import UserError
+from prox.precision import multiplies_bf16
 
 log = logging.getLogger("prox")
 
@@ -27,12 +28,6 @@ class Hardware:
     compile: bool
     head_chunk: int
     """Positions whose logits are computed at once; 0: all."""
-
-
-def multiplies_bf16(accelerator: str) -> bool:
-    """True where bf16 matrix products are several times faster than fp32 ones."""
-    # On a CPU this needs the tile unit (AMX): without it bf16 is emulated, and slower than fp32.
-    return accelerator == "cuda" or torch.cpu._is_amx_tile_supported()
 
 
 def has_compiler() -> bool:

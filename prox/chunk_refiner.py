@@ -1,12 +1,14 @@
 """A refiner of chunks, of either kind: chunk in, program out. Scores and refinement both ask through here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from prox.answers import in_document
 from prox.chunking import Chunk
 from prox.dialogue import Dialogue, Prompt, PromptRenderer
-from prox.engines import Completion, Engine, Failure
+from prox.engines import Completion, Engine, EngineConfig, Failure
+from prox.precision import multiplies_bf16
 from prox.tagging import LinePrompt, LinePromptRenderer, program_of_probabilities, verdict_tokens
 
 if TYPE_CHECKING:
@@ -86,6 +88,19 @@ def chunk_renderer(
     """The renderer of a dialogue's kind; raises ``UserError`` where a prompt has no room for any line."""
     kind = LinePromptRenderer if dialogue.kind == "tagger" else PromptRenderer
     return kind(dialogue, tokenizer, max_prompt_tokens)
+
+
+def engine_for(config: EngineConfig, dialogue: Dialogue) -> EngineConfig:
+    """The engine's config with ``dtype`` settled for a tagger on a CPU: bfloat16 where the hardware multiplies it.
+
+    A tagger's work is one large matrix product after the other, and its verdicts are computed in float32 in any case.
+    """
+    if dialogue.kind == "generative" or config.kind != "local" or config.dtype != "auto":
+        return config
+    import torch
+
+    on_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    return config if on_cuda or not multiplies_bf16("cpu") else replace(config, dtype="bfloat16")
 
 
 def chunk_refiner(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prox.artifact import read_json, write_json
+from prox.chunk_refiner import engine_for
 from prox.dialogue import Dialogue, load_dialogue
 from prox.engines import Engine, load_engine
 from prox.errors import UserError
@@ -50,8 +51,9 @@ class Refiner:
 def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
     checkpoint = config.refiner.checkpoint
-    engine = load_engine(config.engine, checkpoint)
-    return Refiner(engine, load_dialogue(checkpoint, config.refiner.dialogue).resolved(engine.tokenizer))
+    dialogue = load_dialogue(checkpoint, config.refiner.dialogue)
+    engine = load_engine(engine_for(config.engine, dialogue), checkpoint)
+    return Refiner(engine, dialogue.resolved(engine.tokenizer))
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import fine_tuning, language, refiners
+from prox.dialogue import Dialogue
 from prox.engines import EngineConfig, load_engine
 from tests.conftest import REPOSITORY
 
@@ -39,6 +41,21 @@ def test_the_benchmark_of_the_document_stage_compares_three_ways(
     refiners.main()
     rows = re.findall(r"^\| (\w+) \| [\d.,]+ \| [\d.,]+ \| [\d.]+ \| \d/3 \|$", capsys.readouterr().out, re.M)
     assert rows == ["decoded", "published"]
+
+
+def test_the_benchmark_of_kinds_reads_the_same_pages(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages, tagger = tmp_path / "pages.jsonl", tmp_path / "tagger"
+    pages.write_text("".join(json.dumps({"text": "Home\nThe river. " * number}) + "\n" for number in (1, 2, 30)))
+    shutil.copytree(tiny_checkpoint, tagger)
+    Dialogue(kind="tagger", layout="plain", system="").save(tagger)
+    options = ["--pages", str(pages), "--refiner", str(tiny_checkpoint), "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["refiners.py", "kinds", *options, "--tagger", str(tagger)])
+    refiners.main()
+    rows = re.findall(r"^\| (\w+) \|.*\| ([\d.]+) \| (-|\d+%) \|$", capsys.readouterr().out, re.M)
+    assert [(kind, share == "-") for kind, _, share in rows] == [("generative", True), ("tagger", False)]
+    assert rows[0][1] == "1.00"
 
 
 def test_the_benchmark_of_fine_tuning_compares_equal_losses(
