@@ -62,6 +62,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     artifact.write_json(config.output / "dataset_info.json", dataset_info())
     longest = splits["train"]["longest_prompt"]
     taught = {"max_prompt_tokens": longest, "max_new_tokens": writer.max_new_tokens}
+    if isinstance(writer, LineExampleWriter):
+        taught["max_tokens_per_character"] = splits["train"]["max_tokens_per_character"]
     replace(writer.renderer.dialogue, **taught).save(config.output)
     card = config.examples / "card.json"
     if card.is_file():

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from adaptation.example_writer import ExampleWriter
 from adaptation.examples import Example
 from prox.chunking import Chunk
 from prox.confusion import removed_lines
 from prox.errors import UserError
-from prox.tagging import LinePromptRenderer
+from prox.tagging import LinePromptRenderer, encode_lines, tokens_per_character
 
 KEEP, REMOVE, OPEN = "=-?"
 """How a verdict is written in the files; an open one teaches nothing."""
@@ -26,10 +28,27 @@ def verdicts_of(example: Example) -> str:
     )
 
 
+TAUGHT_QUANTILE = 0.99
+ROOM_BEYOND = 1.5
+
+
+@dataclass
 class LineExampleWriter(ExampleWriter):
     """Renders examples for a tagger and counts what it leaves out."""
 
     renderer: LinePromptRenderer
+    ratios: list[float] = field(default_factory=list)
+    """Tokens a character of the split's examples."""
+
+    def write(self, source: Path, target: Path) -> dict[str, Any]:
+        """See ``ExampleWriter.write``; ``max_tokens_per_character`` is half more than 99 of 100 examples take.
+
+        Of English web pages that is 0.9, where a tokenizer made for them takes 1.6 of Russian, and 2.0 of Japanese.
+        """
+        self.ratios.clear()
+        report = super().write(source, target)
+        limit = ROOM_BEYOND * float(np.quantile(self.ratios, TAUGHT_QUANTILE)) if self.ratios else None
+        return report | {"max_tokens_per_character": limit and round(limit, 3)}
 
     def row(self, example: Example) -> dict[str, Any] | None:
         """One record; None for an example that can't be taught, whose reason is counted."""
@@ -45,6 +64,8 @@ class LineExampleWriter(ExampleWriter):
         if prompt is None:
             self.dropped["prompt_too_long"] += 1
             return None
+        shown = self.renderer.dialogue.shown(example.text).split("\n")
+        self.ratios.append(tokens_per_character(shown, encode_lines(self.renderer.tokenizer, shown)))
         self.num_tokens += len(prompt.ids)
         self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         return {

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ def train_tagger(
     """Trains on the export in ``plan["data"]``; ``arguments`` are the trainer's own."""
     data, base = Path(plan["data"]), plan["base"]
     tokenizer = load_tokenizer(base)
-    renderer = LinePromptRenderer(dialogue, tokenizer, plan["context"])
+    # Of what was exported, even the chunks beyond the bounds of use teach something.
+    renderer = LinePromptRenderer(replace(dialogue, max_tokens_per_character=None), tokenizer, plan["context"])
     dataset = LineDataset(data / "train.jsonl", renderer)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     check_positions(model, base)

@@ -64,6 +64,9 @@ class Dialogue:
     """What a tagger foretells behind a line to remove."""
     remove_threshold: float = 0.5
     """A tagger removes the lines whose probability of removal reaches this; the valid split says which (`validate`)."""
+    max_tokens_per_character: float | None = None
+    """A tagger is not asked about chunks that take more tokens a character: they are in a script it was not taught, and
+    its tokenizer spells them in bytes. `adaptation export` fills it in from the training chunks."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True

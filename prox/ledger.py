@@ -30,7 +30,7 @@ _CHUNK = pa.struct(
     [
         ("first_line", pa.int64()),
         ("num_lines", pa.int64()),
-        ("skipped", pa.bool_()),  # longer than the window: no refiner saw it
+        ("skipped", pa.bool_()),  # no refiner saw it: longer than the window, or unlike what a tagger was taught
         ("failure", pa.string()),  # why the refiner gave no answer
         ("program", pa.string()),  # as generated
         ("finish_reason", pa.string()),  # stop | length | loop

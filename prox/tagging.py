@@ -10,7 +10,7 @@ embeddings then put it. So lines need no numbers, which cost up to six tokens ea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,11 @@ def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> 
     return [encoding.ids for encoding in encode_batch(tokenizer, [line + "\n" for line in lines])]
 
 
+def tokens_per_character(shown: Sequence[str], lines: Sequence[list[int]]) -> float:
+    """Of lines and their ids, line breaks included."""
+    return sum(map(len, lines)) / (sum(map(len, shown)) + len(shown))
+
+
 def count_with_places(tokenizer: "PreTrainedTokenizerBase") -> Counter:
     """A counter of a line's tokens in a tagger's prompt: its own, and the place where it is judged."""
     return lambda lines: [len(ids) + 1 for ids in encode_lines(tokenizer, lines)]
@@ -113,14 +118,14 @@ class LinePromptRenderer:
         return len(self._before) + len(self._after)
 
     def chunk(self, chunk: Chunk) -> LinePrompt | None:
-        """The prompt of a chunk; None where it would be too long."""
+        """The prompt of a chunk; None where it would be too long, or is unlike what was taught."""
         lines = self.dialogue.shown(chunk.text).split("\n")
-        return self._prompt(encode_lines(self.tokenizer, lines))
+        return self._prompt(lines, encode_lines(self.tokenizer, lines))
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, LinePrompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, places included, with their prompts.
 
-        A line longer than the window is a chunk that is ``skipped`` and has no prompt.
+        What has no prompt, a line longer than the window or a chunk unlike what was taught, is ``skipped``.
         """
         documents = [text.split("\n") for text in texts]
         shown = [self.dialogue.shown(text).split("\n") for text in texts]
@@ -131,15 +136,24 @@ class LinePromptRenderer:
         for lines, short in zip(documents, shown, strict=True):
             ids = [ids_of[line] for line in short]
             chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
+            spans = [slice(chunk.first_line, chunk.end_line) for chunk in chunks]
+            prompts = [
+                None if chunk.skipped else self._prompt(short[span], ids[span])
+                for chunk, span in zip(chunks, spans, strict=True)
+            ]
             found.append(
                 [
-                    (chunk, None if chunk.skipped else self._prompt(ids[chunk.first_line : chunk.end_line]))
-                    for chunk in chunks
+                    (replace(chunk, skipped=prompt is None), prompt)
+                    for chunk, prompt in zip(chunks, prompts, strict=True)
                 ]
             )
         return found
 
-    def _prompt(self, lines: Sequence[list[int]]) -> LinePrompt | None:
+    def _prompt(self, shown: Sequence[str], lines: Sequence[list[int]]) -> LinePrompt | None:
+        """The prompt of lines as they are shown, with their ids."""
+        limit = self.dialogue.max_tokens_per_character
+        if limit is not None and tokens_per_character(shown, lines) > limit:
+            return None
         ends = list(accumulate(map(len, lines), initial=len(self._before)))[1:]
         num_tokens = ends[-1] + len(self._after)
         if num_tokens + len(lines) > self._max_tokens:

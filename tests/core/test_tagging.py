@@ -101,3 +101,13 @@ def test_settings_of_writing_are_no_tagger_s() -> None:
     assert not TAGGER.problems()
     faulty = dataclasses.replace(TAGGER, style="compact", remove_threshold=1.0)
     assert [problem.split(" is ")[0] for problem in faulty.problems()] == ["dialogue.remove_threshold", "dialogue.kind"]
+
+
+def test_scripts_that_were_not_taught_are_kept_and_flagged(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    english, russian = "Rivers are fed by rain.\n" * 12, "Реки питаются дождями.\n" * 12
+    renderer = render(tiny_tokenizer, max_tokens_per_character=1.2)
+    pages = renderer.chunks([english, russian, english + russian], 200)
+    assert [any(chunk.skipped for chunk, _ in chunks) for chunks in pages] == [False, True, True]
+    assert all(chunk.skipped == (prompt is None) for chunks in pages for chunk, prompt in chunks)
+    assert renderer.chunk(Chunk(0, russian)) is None
+    assert "".join(chunk.text + "\n" for chunk, _ in pages[1]) == russian + "\n"
