@@ -147,7 +147,7 @@ class EngineConfig:
     """Most prompts a forward pass; local engine only."""
     max_batch_tokens: int | None = None
     """Most tokens a forward pass, padding and room for the answers included; local engine only. Unset: 8,192 on CPU,
-    where larger batches of the quickstart's refiner were slower, and 65,536 on CUDA."""
+    where larger batches of the quickstart's refiner were slower (3,072 for a tagger), and 65,536 on CUDA."""
     max_context: int | None = None
     """Longest sequence in tokens; unset takes the model's own."""
     vllm: VllmConfig = field(default_factory=VllmConfig)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from prox.tagging import LinePrompt
 
 BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+JUDGE_BATCH_TOKENS = {"cpu": 3_072, "cuda": 65_536}
+"""Of one prefill, nothing is kept but the hidden states: on a CPU, batches that stay in its caches are faster."""
 LOOP_CHECK_STEPS = 16
 """Decoding steps between two looks for loops; a look costs about as much as a step of a tiny model."""
 
@@ -67,7 +69,10 @@ class LocalEngine:
         self.max_context = config.max_context or longest
         self.dtype = str(model.dtype).removeprefix("torch.")
         self._batch_size = config.batch_size
-        self._batch_tokens = config.max_batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
+        self._batch_tokens, self._judge_tokens = (
+            config.max_batch_tokens or sizes.get(self.device.type, sizes["cpu"])
+            for sizes in (BATCH_TOKENS, JUDGE_BATCH_TOKENS)
+        )
         self._eos = _eos_ids(self.tokenizer, model.generation_config)
         pad = self.tokenizer.pad_token_id
         if pad is None and not self._eos:
@@ -192,7 +197,7 @@ class LocalEngine:
         lengths = [len(prompt.ids) for prompt in prompts]
         check_lengths([prompt.ids for prompt in prompts], 0, self.max_context)
         answers: list[list[float] | Failure] = [[] for _ in prompts]
-        for indices in batches_by_length(lengths, self._batch_size, self._batch_tokens):
+        for indices in batches_by_length(lengths, self._batch_size, self._judge_tokens):
             batch = join_prompts([prompts[index] for index in indices], self._pad).to(self.device)
             hidden = hidden_states(self.model, batch.ids, batch.positions)[batch.rows, batch.columns]
             logits = verdict_logits(self.model, hidden, verdicts)
