@@ -45,7 +45,8 @@ class Refiner:
         prompt, answer = self.dialogue.max_prompt_tokens, self.dialogue.max_new_tokens
         if prompt is None and answer is None:
             return ""
-        return f", and it was taught with prompts of up to {prompt} tokens and answers of up to {answer}"
+        answers = "" if answer is None else f" and answers of up to {answer}"
+        return f", and it was taught with prompts of up to {prompt} tokens{answers}"
 
 
 def load_refiner(config: RefinerStepConfig) -> Refiner:

@@ -67,6 +67,13 @@ prox_d() {
     pretrain_arm prox-d
 }
 
+chunk_refiner() {
+    make_refiner chunk "$ANNOTATION/split" "$PRETRAINING/base/export"
+    # A yardstick: the refiner that ships, made for web pages, on the same examples.
+    step adaptation validate --checkpoint "$ROOT/refiners/web-lines" --examples "$ANNOTATION/split" \
+        --output "$ADAPTATION/chunk/shipped"
+}
+
 prox_d_and_c() {
     step refinement chunk --documents "$REFINEMENT/document" \
         --refiner.checkpoint "$ADAPTATION/chunk/refiner" --output "$REFINEMENT/chunk"
@@ -79,7 +86,7 @@ background annotation annotate
 background rules rules
 background raw raw
 all_done
-background chunk-refiner make_refiner chunk "$ANNOTATION/split" "$PRETRAINING/base/export"
+background chunk-refiner chunk_refiner
 background prox-d prox_d
 all_done
 prox_d_and_c
