@@ -93,7 +93,7 @@ def refine_document(
 def _run(chunk: Chunk, program: Program | Failure | None, guards: Guards) -> Execution:
     if isinstance(program, Program):
         return execute(program, chunk.text, chunk.first_line, guards)
-    return Execution(chunk.text, "unchanged", "longer_than_window" if program is None else "failed", ())
+    return Execution(chunk.text, "unchanged", chunk.skip_reason if program is None else "failed", ())
 
 
 def _reason_to_drop(before: str, after: str | None, guards: DocumentGuards) -> str:

@@ -22,12 +22,15 @@ MIN_LINE_CHARACTERS = 20
 class Chunk:
     """Consecutive lines of a document; ``first_line`` is the number of its first line in the document.
 
-    ``skipped`` marks a single line that is longer than the window: it is kept untouched and no refiner sees it.
+    ``skipped`` marks what no refiner sees and is kept untouched: a single line that is longer than the window, or a
+    chunk in a script that a tagger was not taught.
     """
 
     first_line: int
     text: str
     skipped: bool = False
+    skip_reason: str = "longer_than_window"
+    """Why, if it is."""
 
     @property
     def end_line(self) -> int:

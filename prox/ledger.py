@@ -6,6 +6,7 @@ refined text are told by their hashes. Replaying a row needs no model, and may g
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +31,8 @@ _CHUNK = pa.struct(
     [
         ("first_line", pa.int64()),
         ("num_lines", pa.int64()),
-        ("skipped", pa.bool_()),  # no refiner saw it: longer than the window, or unlike what a tagger was taught
+        ("skipped", pa.bool_()),  # no refiner saw it
+        ("skip_reason", pa.string()),  # longer_than_window | script_not_taught
         ("failure", pa.string()),  # why the refiner gave no answer
         ("program", pa.string()),  # as generated
         ("finish_reason", pa.string()),  # stop | length | loop
@@ -67,6 +69,7 @@ def chunk_row(chunk: Chunk, answer: Completion | Failure | None, prompt_tokens: 
         "first_line": chunk.first_line,
         "num_lines": chunk.text.count("\n") + 1,
         "skipped": answer is None,
+        "skip_reason": chunk.skip_reason if answer is None else None,
         "failure": answer.reason if isinstance(answer, Failure) else None,
         "program": said.text if said else "",
         "finish_reason": said and said.finish_reason,
@@ -99,6 +102,8 @@ def replay(
         if row["first_line"] != position or end > len(lines):
             break
         chunk = Chunk(position, "\n".join(lines[position:end]), row["skipped"])
+        if row["skip_reason"] is not None:
+            chunk = replace(chunk, skip_reason=row["skip_reason"])
         programs.append((chunk, _program_of(row, style)))
         position = end
     if position != len(lines):

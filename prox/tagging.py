@@ -143,7 +143,7 @@ class LinePromptRenderer:
             ]
             found.append(
                 [
-                    (replace(chunk, skipped=prompt is None), prompt)
+                    (chunk if prompt or chunk.skipped else _untaught(chunk), prompt)
                     for chunk, prompt in zip(chunks, prompts, strict=True)
                 ]
             )
@@ -161,3 +161,7 @@ class LinePromptRenderer:
         ids = [*self._before, *(one for line in lines for one in line), *self._after, *[self._place] * len(lines)]
         positions = [*range(num_tokens), *(max(end - 1, 0) for end in ends)]
         return LinePrompt(ids, positions, len(lines))
+
+
+def _untaught(chunk: Chunk) -> Chunk:
+    return replace(chunk, skipped=True, skip_reason="script_not_taught")

@@ -41,8 +41,8 @@ CAUTIONS = {
     "unreadable": "In `{step}` {count:,} answers of the refiner could not be read; their documents were kept.",
 }
 CHUNK_CAUTIONS = {
-    ("programs", "skipped"): "In `{step}` {count:,} chunks were longer than the window: kept as they were, seen by no "
-    "refiner.",
+    ("programs", "skipped"): "In `{step}` {count:,} chunks were seen by no refiner and kept as they were: lines longer "
+    "than the window, or a script that was not taught.",
     ("programs", "cut_off"): "In `{step}` {count:,} programs reached the token limit; what was cut off was not run.",
     ("chunks", "rejected"): "In `{step}` the guards took back the edits of {count:,} chunks.",
     ("documents", "rejected"): "In `{step}` the guards took back the edits of {count:,} documents.",

@@ -1,7 +1,8 @@
 """Chunk stage: the refiner writes a program for each chunk, the programs are run, the chunks joined again."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -32,6 +33,8 @@ Prompts = list[tuple[Chunk, ChunkPrompt | None]]
 """A document's chunks; those without a prompt are skipped."""
 # A shorter window would cut pages into single lines.
 SMALLEST_LOWERED_WINDOW = 32
+SKIP_REASONS = ("longer_than_window", "script_not_taught")
+log = logging.getLogger("prox")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ class ChunkStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yields the documents that are left, refined."""
         refiner = load_refiner(self.config)
+        if self.config.remove_threshold is not None:
+            dialogue = replace(refiner.dialogue, remove_threshold=self.config.remove_threshold)
+            refiner = replace(refiner, dialogue=dialogue)
         limits = fit_limits(self.config, refiner)
         record_asking(self.config.output, refiner, asdict(limits))
         renderer = chunk_renderer(refiner.dialogue, refiner.prompt_tokenizer, limits.prompt)
@@ -168,7 +174,15 @@ def write_statistics(output: Path, counts: dict[str, Any]) -> dict[str, Any]:
     verdicts = found["documents"]
     summary = {key: counts[key] for key in ("documents", "kept", "dropped")}
     summary |= {key: verdicts.get(key, 0) for key in ("edited", "failed")}
-    return summary | {"chunks": sum(found["chunks"].values())}
+    chunks, skipped = sum(found["chunks"].values()), found["programs"].get("skipped", 0)
+    if skipped > chunks / 2:
+        log.warning(
+            "refinement chunk: %d of %d chunks were not shown to the refiner, and stay as they are (%s)",
+            skipped,
+            chunks,
+            ", ".join(f"{name} {found['guards'][name]}" for name in SKIP_REASONS if name in found["guards"]),
+        )
+    return summary | {"chunks": chunks, "skipped": skipped}
 
 
 def refine_chunks(config: ChunkConfig) -> dict[str, Any]:

@@ -195,6 +195,8 @@ class ChunkConfig(RefinerStepConfig):
     exceed the refiner's context, at most a quarter of it."""
     max_calls: int | None = None
     """Most calls of a program; `constrained` only."""
+    remove_threshold: float | None = None
+    """Of a tagger: lowest probability of removal that removes a line; unset takes the refiner's own."""
     guards: Guards = field(default_factory=Guards)
     """When a chunk's program is not trusted."""
     document_guards: DocumentGuards = field(default_factory=DocumentGuards)
@@ -206,6 +208,11 @@ class ChunkConfig(RefinerStepConfig):
             found += _positive(max_calls=self.max_calls)
             if not self.constrained:
                 found.append(f"--max_calls {self.max_calls} has no effect: it needs --constrained true")
+        if self.remove_threshold is not None:
+            if not 0 < self.remove_threshold < 1:
+                found.append(f"--remove_threshold is {self.remove_threshold}: it must lie above 0 and below 1")
+            if self.refiner.kind != "tagger":
+                found.append("--remove_threshold: the refiner is no tagger and gives no probabilities; leave it out")
         if self.constrained and self.refiner.kind == "tagger":
             found.append("--constrained true: the refiner is a tagger, which writes nothing; leave it out")
         found += [f"--guards.{problem}" for problem in self.guards.problems()]
@@ -250,7 +257,7 @@ class ReplayConfig(UnitsConfig):
                 found.append("--threshold: the ledger's run had decision generate and knows no p_keep")
         if self.remove_threshold is not None:
             if not 0 < self.remove_threshold < 1:
-                found.append(f"--remove_threshold is {self.remove_threshold}: it must lie between 0 and 1")
+                found.append(f"--remove_threshold is {self.remove_threshold}: it must lie above 0 and below 1")
             if command != "refinement chunk" or load_dialogue(self.ledger, Dialogue()).kind != "tagger":
                 found.append("--remove_threshold: only a ledger that a tagger wrote holds the lines' probabilities")
         if command == "refinement document":

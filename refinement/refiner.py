@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prox.artifact import read_json, write_json
 from prox.chunk_refiner import engine_for
-from prox.dialogue import Dialogue, load_dialogue
+from prox.dialogue import FILE_NAME, Dialogue, load_dialogue
 from prox.engines import Engine, load_engine
 from prox.errors import UserError
 from refinement.configs import RefinerStepConfig
@@ -53,6 +53,8 @@ def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
     checkpoint = config.refiner.checkpoint
     dialogue = load_dialogue(checkpoint, config.refiner.dialogue)
+    if config.refiner.dialogue not in (Dialogue(), dialogue):
+        log_once(f"--refiner.dialogue is not used: {checkpoint} brings a {FILE_NAME} that says how it is asked")
     engine = load_engine(engine_for(config.engine, dialogue), checkpoint)
     return Refiner(engine, dialogue.resolved(engine.tokenizer))
 

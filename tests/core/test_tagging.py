@@ -109,5 +109,6 @@ def test_scripts_that_were_not_taught_are_kept_and_flagged(tiny_tokenizer: PreTr
     pages = renderer.chunks([english, russian, english + russian], 200)
     assert [any(chunk.skipped for chunk, _ in chunks) for chunks in pages] == [False, True, True]
     assert all(chunk.skipped == (prompt is None) for chunks in pages for chunk, prompt in chunks)
+    assert {chunk.skip_reason for chunk, _ in pages[1]} == {"script_not_taught"}
     assert renderer.chunk(Chunk(0, russian)) is None
     assert "".join(chunk.text + "\n" for chunk, _ in pages[1]) == russian + "\n"

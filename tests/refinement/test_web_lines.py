@@ -66,6 +66,7 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
         "one line": " ".join([SENTENCE] * 2_000),
         "japanese": "水は低きに流れる。川は山から海へと流れていく。\n" * 40 + "ホーム",
         "russian": "Реки питаются дождями и талым снегом, и многие из них впадают в море.\n" * 40 + "Войти",
+        "numbers": "Home\n" + "\n".join(f"{n} {n * n} {n + 7}" for n in range(60)),
         "empty": "",
     }
     path = tmp_path / "pages.jsonl"
@@ -73,7 +74,8 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
     texts, rows = refine(refiner, path, tmp_path)
     for name in ("japanese", "russian"):
         assert texts[name] == pages[name]
-        assert all(chunk["skipped"] for chunk in rows[name]["chunks"])
+        assert all(chunk["reason"] == "script_not_taught" for chunk in rows[name]["chunks"])
+    assert not any(chunk["skipped"] for chunk in rows["numbers"]["chunks"])
     assert len(texts["long"].split("\n")) > 2_900
     assert texts["one line"] == pages["one line"]
     assert len(rows["one line"]["chunks"]) == 1
