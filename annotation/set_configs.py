@@ -39,6 +39,10 @@ class SetsConfig(CommandConfig):
     chunk_balance: Balance = "natural"
     """Train set of the chunk task: `natural`, or `balanced` (as many `keep_chunk` as edited chunks)."""
 
+    def two_class_sets(self) -> tuple[str, ...]:
+        """Training sets that must have examples of both classes to teach anything."""
+        return ("document_train", "chunk_train")
+
     def problems(self) -> list[str]:
         """See ``CommandConfig.problems``."""
         found = artifact.require(self.documents, "documents", "`refinement ingest`")
@@ -135,6 +139,10 @@ class PairsConfig(ChunkConfig, SetsConfig):
                 "unset"
             )
         return found + self.chunk_problems()
+
+    def two_class_sets(self) -> tuple[str, ...]:
+        """Of a tagger none: it learns of lines, and that each chunk has some to remove is common."""
+        return () if self.kind == "tagger" else super().two_class_sets()
 
     def _column_problems(self) -> list[str]:
         if bool(self.clean_column) == bool(self.noise_lines_column):

@@ -150,7 +150,7 @@ def draw_sets(
     }
     members = {name: _draw(classes[name], *limits[name], config.seed) for name in classes}
     _require_examples(config, members)
-    for name in ("document_train", "chunk_train"):
+    for name in config.two_class_sets():
         if not all(classes[name]):
             log.warning("%s has examples of one class only: a refiner can't learn to tell two apart from it", name)
     return members
