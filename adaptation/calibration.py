@@ -44,16 +44,16 @@ def calibration(reference: Sequence[bool], probabilities: Sequence[float]) -> di
 
 
 def best_threshold(reference: Sequence[bool], probabilities: Sequence[float]) -> tuple[float, Counts]:
-    """(lowest `p_keep` that is to be kept for the highest F1, what it gives)."""
+    """(lowest probability that is to count as true for the highest F1, what it gives)."""
     if not probabilities:
         return 0.5, Counts()
     ranked = sorted(zip(probabilities, reference, strict=True), reverse=True)
-    num_kept = sum(reference)
+    num_true = sum(reference)
     true_positives, best_f1, best = 0, -1.0, ranked[0][0]
-    for rank, (probability, kept) in enumerate(ranked, 1):
-        true_positives += kept
+    for rank, (probability, true) in enumerate(ranked, 1):
+        true_positives += true
         is_last_of_equals = rank == len(ranked) or ranked[rank][0] != probability
-        f1 = ratio(2 * true_positives, rank + num_kept)
+        f1 = ratio(2 * true_positives, rank + num_true)
         if is_last_of_equals and f1 >= best_f1:
             best_f1, best = f1, probability
     return best, count_decisions(reference, [probability >= best for probability in probabilities])

@@ -1,4 +1,4 @@
-"""Whether data, template and base model of a training fit together: asked before LLaMA-Factory starts.
+"""Whether data, template and base model of a training fit together: asked before a trainer starts.
 
 What does not fit trains without a complaint, or fails minutes later inside a library: a prompt that inference never
 renders, an embedding matrix that is silently enlarged, positions the model does not have.

@@ -1,6 +1,6 @@
-"""`adaptation export`: annotated examples -> fine-tuning files for LLaMA-Factory (ShareGPT).
+"""`adaptation export`: annotated examples -> fine-tuning files: for LLaMA-Factory (ShareGPT), or verdicts for a tagger.
 
-The human turn holds the whole prompt as inference renders it, system text included, and the `system` column is empty:
+Of the former the human turn holds the whole prompt as inference renders it, system text included, and the `system` column is empty:
 LLaMA-Factory then adds nothing of its own, and the training tokens are the inference tokens.
 """
 
@@ -34,7 +34,7 @@ MAX_QUIET_SHARE = 0.1
 
 
 def export_examples(config: ExportConfig) -> dict[str, Any]:
-    """Writes `train.jsonl`, `valid.jsonl`, `dataset_info.json`, `dialogue.json` and `report.json`."""
+    """Writes `train.jsonl`, `valid.jsonl`, `dialogue.json`, `report.json`; for LLaMA-Factory `dataset_info.json`."""
     if config.examples is None:
         raise UserError("--examples is not set")
     tokenizer, context = load_base(config)
@@ -59,7 +59,8 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     if config.write_documents:
         train_file = split_file(config.examples, config.task, SPLITS[0])
         write_verdicts(read_examples(train_file), writer.renderer.dialogue, config.output / DOCUMENTS)
-    artifact.write_json(config.output / "dataset_info.json", dataset_info())
+    if dialogue.kind == "generative":
+        artifact.write_json(config.output / "dataset_info.json", dataset_info())
     longest = splits["train"]["longest_prompt"]
     taught = {"max_prompt_tokens": longest, "max_new_tokens": writer.max_new_tokens}
     if isinstance(writer, LineExampleWriter):

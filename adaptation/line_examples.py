@@ -13,10 +13,14 @@ from adaptation.examples import Example
 from prox.chunking import Chunk
 from prox.confusion import removed_lines
 from prox.errors import UserError
-from prox.tagging import LinePromptRenderer, encode_lines, tokens_per_character
+from prox.tagging import LinePromptRenderer
 
 KEEP, REMOVE, OPEN = "=-?"
 """How a verdict is written in the files; an open one teaches nothing."""
+TAUGHT_QUANTILE = 0.99
+ROOM_BEYOND = 1.5
+ASCII_LIMIT = 1.2
+"""ASCII takes a token a character at most, whatever the tokenizer; more is another script, spelled in bytes."""
 
 
 def verdicts_of(example: Example) -> str:
@@ -26,12 +30,6 @@ def verdicts_of(example: Example) -> str:
     return "".join(
         OPEN if number in example.ambiguous_lines else REMOVE if number in removed else KEEP for number in lines
     )
-
-
-TAUGHT_QUANTILE = 0.99
-ROOM_BEYOND = 1.5
-ASCII_LIMIT = 1.2
-"""ASCII takes a token a character at most, whatever the tokenizer; more is another script, spelled in bytes."""
 
 
 @dataclass
@@ -65,8 +63,8 @@ class LineExampleWriter(ExampleWriter):
         if prompt is None:
             self.dropped["prompt_too_long"] += 1
             return None
-        shown = self.renderer.dialogue.shown(example.text).split("\n")
-        self.ratios.append(tokens_per_character(shown, encode_lines(self.renderer.tokenizer, shown)))
+        num_text_tokens = len(prompt.ids) - prompt.num_lines - self.renderer.frame_tokens
+        self.ratios.append(num_text_tokens / (len(self.renderer.dialogue.shown(example.text)) + 1))
         self.num_tokens += len(prompt.ids)
         self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         return {

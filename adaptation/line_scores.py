@@ -13,7 +13,7 @@ from prox.dialogue import Dialogue
 from prox.tagging import cut_rows
 
 Prediction = dict[str, Any]
-THRESHOLDS = np.arange(5, 96) / 100
+HUNDREDTHS = range(5, 96)
 
 
 def line_decisions(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tuple[list[bool], list[float]]:
@@ -32,9 +32,12 @@ def line_decisions(examples: Sequence[Example], predictions: Sequence[Prediction
 def choose_threshold(removed: Sequence[bool], probabilities: Sequence[float]) -> float:
     """The threshold, in hundredths, with the highest F1 of removed lines; of equal ones that nearest 0.5."""
     actual, given = np.array(removed, dtype=bool), np.array(probabilities)
-    found = [given >= threshold for threshold in THRESHOLDS]
-    scores = [2 * (one & actual).sum() / max(1, one.sum() + actual.sum()) for one in found]
-    return float(min(zip(-np.array(scores), abs(THRESHOLDS - 0.5), THRESHOLDS, strict=True))[2])
+
+    def f1(hundredths: int) -> float:
+        predicted = given >= hundredths / 100
+        return 2 * (predicted & actual).sum() / max(1, predicted.sum() + actual.sum())
+
+    return max(sorted(HUNDREDTHS, key=lambda hundredths: abs(hundredths - 50)), key=f1) / 100
 
 
 def score_lines(

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import CausalLMOutput
 
+from adaptation.answer_logits import IGNORED
 from adaptation.line_examples import KEEP, REMOVE, read_line_examples
 from prox.dialogue import Dialogue
 from prox.engines.judging import hidden_states, join_prompts, verdict_logits
@@ -21,9 +22,6 @@ from prox.tagging import LinePrompt, LinePromptRenderer, verdict_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-IGNORED = -100
-"""The label of a token that is not to be learned."""
 
 Item = dict[str, Any]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptation.line_scores import choose_threshold
 from benchmarks.labelled_pages import Page
 
 NEIGHBOURS = 4  # lines on each side
@@ -104,12 +105,6 @@ def above(threshold: float, probabilities: Sequence[np.ndarray]) -> Removed:
 
 
 def best_threshold(pages: Sequence[Page], probabilities: Sequence[np.ndarray]) -> float:
-    """The threshold, in hundredths, with the highest F1 over all lines; of equal ones that nearest 0.5."""
+    """The threshold that `adaptation validate` would choose: the highest F1 over all lines."""
     labels, counted = labels_of(pages)
-    actual, given = labels[counted], np.concatenate(probabilities)[counted]
-
-    def f1(hundredths: int) -> float:
-        predicted = given >= hundredths / 100
-        return 2 * (predicted & actual).sum() / max(1, predicted.sum() + actual.sum())
-
-    return max(sorted(range(5, 96), key=lambda hundredths: abs(hundredths - 50)), key=f1) / 100
+    return choose_threshold(labels[counted], np.concatenate(probabilities)[counted])

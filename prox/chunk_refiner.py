@@ -82,9 +82,7 @@ class Tagger:
         return Completion(program, 0, "stop", len(prompt.ids), tuple(probabilities))
 
 
-def chunk_renderer(
-    dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int
-) -> PromptRenderer | LinePromptRenderer:
+def chunk_renderer(dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int) -> ChunkRenderer:
     """The renderer of a dialogue's kind; raises ``UserError`` where a prompt has no room for any line."""
     kind = LinePromptRenderer if dialogue.kind == "tagger" else PromptRenderer
     return kind(dialogue, tokenizer, max_prompt_tokens)

@@ -18,6 +18,10 @@ MIN_LINE_CHARACTERS = 20
 """Fewer characters of a line say nothing about it."""
 
 
+LONGER_THAN_WINDOW, SCRIPT_NOT_TAUGHT = SKIP_REASONS = ("longer_than_window", "script_not_taught")
+"""Why no refiner sees a chunk."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Consecutive lines of a document; ``first_line`` is the number of its first line in the document.
@@ -29,7 +33,7 @@ class Chunk:
     first_line: int
     text: str
     skipped: bool = False
-    skip_reason: str = "longer_than_window"
+    skip_reason: str = LONGER_THAN_WINDOW
     """Why, if it is."""
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from prox.chunking import Chunk, Counter, pack_lines
+from prox.chunking import SCRIPT_NOT_TAUGHT, Chunk, Counter, pack_lines
 from prox.errors import UserError
 from prox.operations import KeepChunk, Style, remove_numbers, render_program
 from prox.token_cuts import encode_batch
@@ -164,4 +164,4 @@ class LinePromptRenderer:
 
 
 def _untaught(chunk: Chunk) -> Chunk:
-    return replace(chunk, skipped=True, skip_reason="script_not_taught")
+    return replace(chunk, skipped=True, skip_reason=SCRIPT_NOT_TAUGHT)

@@ -14,7 +14,7 @@ from prox import ledger
 from prox.artifact import write_json
 from prox.assembly import DocumentGuards
 from prox.chunk_refiner import ChunkPrompt, ChunkRefiner, chunk_refiner, chunk_renderer
-from prox.chunking import Chunk
+from prox.chunking import SKIP_REASONS, Chunk
 from prox.engines import Failure
 from prox.errors import UserError
 from prox.executor import Guards
@@ -28,13 +28,13 @@ from refinement.pipeline import UnitWriter
 from refinement.refiner import Refiner, load_refiner, log_once, record_asking
 from refinement.tasks import run_units
 
+log = logging.getLogger("prox")
+
 LEDGER_SCHEMA = ledger.SCHEMA
 Prompts = list[tuple[Chunk, ChunkPrompt | None]]
 """A document's chunks; those without a prompt are skipped."""
 # A shorter window would cut pages into single lines.
 SMALLEST_LOWERED_WINDOW = 32
-SKIP_REASONS = ("longer_than_window", "script_not_taught")
-log = logging.getLogger("prox")
 
 
 @dataclass(frozen=True)
