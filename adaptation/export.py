@@ -1,7 +1,7 @@
 """`adaptation export`: annotated examples -> fine-tuning files: for LLaMA-Factory (ShareGPT), or verdicts for a tagger.
 
-Of the former the human turn holds the whole prompt as inference renders it, system text included, and the `system` column is empty:
-LLaMA-Factory then adds nothing of its own, and the training tokens are the inference tokens.
+Of the former the human turn holds the whole prompt as inference renders it, system text included, and the `system`
+column is empty: LLaMA-Factory then adds nothing of its own, and the training tokens are the inference tokens.
 """
 
 import hashlib
