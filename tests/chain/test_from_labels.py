@@ -4,6 +4,7 @@ import json
 import random
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(repository: Path, pages: Path, output: Path, kind: str, *names: str) -> str:
+def run(
+    repository: Path, pages: Path, output: Path, kind: str, names: Sequence[str], training: Sequence[str] = ()
+) -> str:
     command = [repository / "scripts/run_from_labels.sh", "--output", output, "--ambiguous_lines_column", "open_lines"]
     command += ["--kind", kind]
     for name in names:
         command += [f"--{name}", pages / f"{name}.jsonl"]
+    command += ["--", *training]
     done = subprocess.run(
         command, env={"SCALE": "labels_pico", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
@@ -55,7 +59,8 @@ ALL = ("train", "valid", "test", "raw", "drop")
 
 
 def test_a_tagger_out_of_labelled_pages(repository: Path, pages: Path, tmp_path: Path) -> None:
-    run(repository, pages, tmp_path / "out", "tagger", "train", "valid", "test")
+    training = ["--num_epochs", "12", "--learning_rate", "1e-2", "--min_learning_rate", "1e-3"]
+    run(repository, pages, tmp_path / "out", "tagger", ALL[:3], training)
     chunk = tmp_path / "out/adaptation/chunk"
     dialogue = json.loads((chunk / "refiner/dialogue.json").read_text())
     assert (dialogue["kind"], dialogue["max_line_characters"]) == ("tagger", 60)
@@ -65,7 +70,7 @@ def test_a_tagger_out_of_labelled_pages(repository: Path, pages: Path, tmp_path:
 
 
 def test_refiners_out_of_labelled_pages(repository: Path, pages: Path, tmp_path: Path) -> None:
-    first = run(repository, pages, tmp_path / "out", "generative", *ALL)
+    first = run(repository, pages, tmp_path / "out", "generative", ALL)
     chunk, document = (tmp_path / "out/adaptation" / task for task in ("chunk", "document"))
     dialogue = json.loads((chunk / "refiner/dialogue.json").read_text())
     assert (dialogue["numbering"], dialogue["max_line_characters"]) == ("chunk", 60)
@@ -82,5 +87,5 @@ def test_refiners_out_of_labelled_pages(repository: Path, pages: Path, tmp_path:
     verdicts = [json.loads(line)["text"] for line in (chunk / "examples/documents.jsonl").read_text().splitlines()]
     assert all(re.match(r"\[doc\]\n\[000\]", text) for text in verdicts)
 
-    again = run(repository, pages, tmp_path / "out", "generative", *ALL)
+    again = run(repository, pages, tmp_path / "out", "generative", ALL)
     assert len(re.findall("skipped", again)) == len(re.findall("^== ", first, re.MULTILINE)) > 20
