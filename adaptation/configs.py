@@ -37,7 +37,7 @@ def base_problems(base: str) -> list[str]:
         if not found and not (Path(base) / "config.json").is_file():
             found.append(f"--base {base} holds no config.json: give a Hugging Face model folder (pretraining export)")
         return found
-    if base.startswith(("/", ".")) or base.count("/") > 1:
+    if artifact.means_path(base):
         return [f"--base {base} does not exist: run pretraining export first, or correct the path"]
     return []
 

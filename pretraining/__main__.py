@@ -5,7 +5,14 @@ On a laptop: stack ``--config configs/scales/nano/pretraining_<verb>.yaml`` afte
 
 import sys
 
-from pretraining.configs import ExportConfig, ThroughputConfig, TokenizeConfig, TokenizerConfig, TrainConfig
+from pretraining.configs import (
+    ExportConfig,
+    ImportConfig,
+    ThroughputConfig,
+    TokenizeConfig,
+    TokenizerConfig,
+    TrainConfig,
+)
 from prox.command import Verb, main
 
 VERBS = {
@@ -15,6 +22,7 @@ VERBS = {
     "tokenize": Verb(TokenizeConfig, "pretraining.tokenize_corpus:tokenize", "Turn documents into token shards."),
     "train": Verb(TrainConfig, "pretraining.train:train", "Train a language model on token shards."),
     "export": Verb(ExportConfig, "pretraining.export:export", "Write a trained model as a Hugging Face folder."),
+    "import": Verb(ImportConfig, "pretraining.import_weights:import_weights", "Read a Hugging Face model to train on."),
     "throughput": Verb(ThroughputConfig, "pretraining.throughput:throughput", "Measure the speed of a train config."),
 }
 

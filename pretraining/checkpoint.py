@@ -11,13 +11,32 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from litgpt import GPT
+from litgpt import GPT, Config
 from litgpt.utils import save_config
+
+from prox.errors import UserError
 
 CHECKPOINTS = "checkpoints"
 STATE = "state.ckpt"
 MODEL = "model"
 WEIGHTS = "lit_model.pth"
+# The context is left out: weights may be trained on at another.
+ARCHITECTURE = (
+    "n_layer",
+    "n_embd",
+    "n_head",
+    "n_query_groups",
+    "head_size",
+    "intermediate_size",
+    "padded_vocab_size",
+    "norm_class_name",
+    "norm_eps",
+    "mlp_class_name",
+    "parallel_residual",
+    "bias",
+    "rotary_percentage",
+    "rope_base",
+)
 
 
 def sync_to_disk(folder: Path) -> None:
@@ -121,5 +140,21 @@ def read_weights(artifact: Path, step: int | None = None) -> dict[str, torch.Ten
 
 
 def load_weights(model: GPT, artifact: Path) -> None:
-    """Copies the final weights of an earlier train artefact into ``model``; a ``RuntimeError`` if the shape differs."""
+    """Copies the final weights of an earlier train (or import) artefact into ``model``.
+
+    Raises:
+        UserError: they are of another architecture. Some differences no weight's shape would give away: the number of
+            heads, the rotary base.
+    """
+    there = Config.from_file(artifact / MODEL / "model_config.yaml")
+    differences = [
+        f"{name} is {getattr(there, name)!r}, not {getattr(model.config, name)!r}"
+        for name in ARCHITECTURE
+        if getattr(there, name) != getattr(model.config, name)
+    ]
+    if differences:
+        raise UserError(
+            f"--init_from {artifact} has another architecture than --model {model.config.name}: its "
+            f"{'; its '.join(differences)}"
+        )
     model.load_state_dict(read_weights(artifact), strict=True)

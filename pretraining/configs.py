@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pretraining.shapes import SHAPES, ModelShape, shape_named
-from prox.artifact import read_json, require
+from prox.artifact import read_json, require, require_model
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.tracking import TrackingConfig
 
@@ -85,9 +85,11 @@ class TrainConfig(CommandConfig):
     tokens: Path | None = None
     """Token shards to train on."""
     init_from: Path | None = None
-    """Output of an earlier `pretraining train` of the same shape to take the weights from (not the optimizer)."""
+    """Output of `pretraining import`, or of an earlier `train`, of the same architecture: where the weights (not the
+    optimizer) come from."""
     model: str = "tlm-xs"
-    """Name of a shape in the zoo: tlm-nano, tlm-xs, tlm-s or tlm-m."""
+    """Name of a shape in the zoo: tlm-nano, -mini, -xs, -s or -m, pythia-410m or -1b, tinyllama-1.1b, llama-2-7b,
+    codellama-7b or mistral-7b."""
     shape: ModelShape | None = None
     """A shape of your own, used in place of `model`."""
     sequence_length: int | None = None
@@ -164,7 +166,7 @@ class TrainConfig(CommandConfig):
     def problems(self) -> list[str]:
         found = require_file(self.tokens, STATS, "tokens", "`pretraining tokenize`")
         if self.init_from is not None:
-            found += require_file(self.init_from, "model", "init_from", "`pretraining train`")
+            found += require_file(self.init_from, "model", "init_from", "`pretraining import` or `train`")
         found += self._number_problems()
         if self.shape is None and self.model not in SHAPES:
             return [*found, f"--model {self.model}: available are {', '.join(SHAPES)}, or give your own with --shape"]
@@ -300,3 +302,22 @@ class ExportConfig(CommandConfig):
 
     def inputs(self) -> list[Path]:
         return [path for path in (self.checkpoint, self.tokenizer) if path]
+
+
+@dataclass
+class ImportConfig(CommandConfig):
+    """Reads a Hugging Face model (Llama, Mistral, GPT-NeoX) into the folder that `train --init_from` continues from."""
+
+    checkpoint: str = ""
+    """Hugging Face folder or hub name."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub name; null: its main branch."""
+    check_logits: bool = True
+    """Compare both models' logits in fp32, which takes twelve bytes of memory a parameter instead of the stored type's
+    four."""
+
+    def problems(self) -> list[str]:
+        return require_model(self.checkpoint, "checkpoint", "`pretraining export`")
+
+    def inputs(self) -> list[Path]:
+        return [Path(self.checkpoint)] if Path(self.checkpoint).exists() else []

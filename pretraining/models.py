@@ -1,16 +1,35 @@
 """litgpt models of the zoo's shapes: construction, the authors' initialisation, and the training loss."""
 
 import math
+from typing import Any
 
 import torch
 from litgpt import GPT, Config
 from torch.nn import functional
 
-from pretraining.shapes import ModelShape
+from pretraining.shapes import Family, ModelShape
+
+FAMILIES: dict[Family, dict[str, Any]] = {
+    "llama": {
+        "norm_class_name": "RMSNorm",
+        "mlp_class_name": "LLaMAMLP",
+        "parallel_residual": False,
+        "rotary_percentage": 1.0,
+        "bias": False,
+    },
+    "gpt_neox": {
+        "norm_class_name": "LayerNorm",
+        "mlp_class_name": "GptNeoxMLP",
+        "parallel_residual": True,
+        "rotary_percentage": 0.25,
+        "bias": True,
+    },
+}
+NORM_EPS = 1e-5
 
 
 def litgpt_config(shape: ModelShape) -> Config:
-    """The shape as litgpt's config (the Llama family's choices)."""
+    """The shape as litgpt's config."""
     return Config(
         name=shape.name,
         block_size=shape.context,
@@ -21,13 +40,9 @@ def litgpt_config(shape: ModelShape) -> Config:
         intermediate_size=shape.intermediate_size,
         vocab_size=shape.vocab_size,
         padded_vocab_size=shape.vocab_size,  # litgpt would pad to a multiple of 512, and Table 8's counts are unpadded
-        norm_class_name="RMSNorm",
-        norm_eps=1e-5,
-        mlp_class_name="LLaMAMLP",
-        parallel_residual=False,
-        rotary_percentage=1.0,
-        rope_base=10_000,
-        bias=False,
+        norm_eps=NORM_EPS,
+        rope_base=shape.rope_base,
+        **FAMILIES[shape.family],
     )
 
 
@@ -40,7 +55,7 @@ def initialise(model: GPT, seed: int) -> None:
     generator = torch.Generator(device=model.lm_head.weight.device).manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2:
-            torch.nn.init.ones_(parameter)  # RMSNorm's gains
+            torch.nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)  # biases, and gains of norms
             continue
         is_output = name.endswith("proj.weight")
         std = 1 / (math.sqrt(width) * num_layers) if is_output else math.sqrt(2 / (5 * width))

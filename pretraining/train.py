@@ -41,7 +41,7 @@ def set_up(config: TrainConfig) -> Training:
     """Builds the model (freshly initialised, or from ``init_from``) and the optimizer on the chosen hardware.
 
     Raises:
-        UserError: the hardware can't do what the config asks, or ``init_from`` has another shape.
+        UserError: the hardware can't do what the config asks, or ``init_from`` has another architecture.
     """
     torch.set_float32_matmul_precision("high")
     for library in ("lightning.fabric", "lightning.pytorch"):
@@ -54,10 +54,7 @@ def set_up(config: TrainConfig) -> Training:
         initialise(model, config.seed)
     model.max_seq_length = config.resolved_sequence_length()
     if config.init_from is not None:
-        try:
-            load_weights(model, config.init_from)
-        except RuntimeError as error:
-            raise UserError(f"--init_from {config.init_from} has another shape than --model: {error}") from error
+        load_weights(model, config.init_from)
     if hardware.compile:
         model = torch.compile(model)
     model = fabric.setup_module(model)

@@ -238,12 +238,22 @@ def require(path: Path | None, option: str, made_by: str) -> list[str]:
     return []
 
 
+def means_path(name: str) -> bool:
+    """True where a name that may be a folder or a hub name can only be meant as a path.
+
+    ``runs/refiner`` in a directory that has a ``runs`` is one: asked of the hub, a slip of the pen would end in an
+    error about a repository, some minutes later.
+    """
+    path = Path(name)
+    return name.startswith((".", "/", "~")) or len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.is_dir())
+
+
 def require_model(name: str, option: str, made_by: str) -> list[str]:
     """Problems with a model or tokenizer that is named by its folder or its hub name, and must be set."""
     if not name:
         return [f"--{option} is not set: give a local folder or a hub name"]
     if Path(name).exists():
         return require(Path(name), option, made_by)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if means_path(name):
         return [f"--{option} {name} does not exist: correct the path, or give a hub name"]
     return []

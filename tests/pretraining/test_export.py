@@ -61,14 +61,14 @@ def test_checkpoint_of_a_step_can_be_exported(trained: Path, tokenizer: Path, tm
 def test_a_conversion_that_changes_the_model_is_refused(
     trained: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faithful = export_module.convert
+    faithful = export_module.to_huggingface
 
     def tied(*arguments: object) -> torch.nn.Module:
         model = faithful(*arguments)
         model.lm_head.weight = model.model.embed_tokens.weight
         return model
 
-    monkeypatch.setattr(export_module, "convert", tied)
+    monkeypatch.setattr(export_module, "to_huggingface", tied)
     assert run("export", "--checkpoint", trained, "--tokenizer", tokenizer, "--output", tmp_path / "bad") == 1
-    assert "computes other logits" in capsys.readouterr().err
+    assert "compute other logits" in capsys.readouterr().err
     assert not (tmp_path / "bad" / "_SUCCESS").exists()

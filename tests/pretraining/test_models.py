@@ -18,6 +18,12 @@ TINY = ModelShape("tiny", 64, 96, 3, 4, 2, vocab_size=512, context=64)
         ("tlm-xs", 354_284_800, 313_324_800),
         ("tlm-s", 758_982_144, 709_830_144),
         ("tlm-m", 1_741_785_088, 1_676_249_088),
+        ("pythia-410m", 405_334_016, 353_822_720),
+        ("pythia-1b", 1_011_781_632, 908_759_040),
+        ("tinyllama-1.1b", 1_100_048_384, 1_034_512_384),
+        ("llama-2-7b", 6_738_415_616, 6_607_343_616),
+        ("codellama-7b", 6_738_546_688, 6_607_409_152),
+        ("mistral-7b", 7_241_732_096, 7_110_660_096),
     ],
 )
 def test_counts_are_table_8s(name: str, parameters: int, without_embedding: int) -> None:

@@ -75,12 +75,15 @@ def test_init_from_continues_with_the_earlier_weights(
     assert losses(output)[0][1] == pytest.approx(losses(trained)[-1][1], abs=0.5)
 
 
-def test_init_from_another_shape_is_one_clear_error(
+def test_init_from_another_architecture_is_one_clear_error(
     trained: Path, train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [*train_arguments, "--shape.n_layer=1", f"--init_from={trained}", f"--output={tmp_path / 'other'}"]
+    others = ["--shape.n_layer=1", "--shape.n_head=2", "--shape.rope_base=500"]  # the last two fit every weight
+    command = [*train_arguments, *others, f"--init_from={trained}", f"--output={tmp_path / 'other'}"]
     assert run(*command) == 1
-    assert "another shape" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "another architecture" in message
+    assert all(part in message for part in ("n_layer is 2, not 1", "n_head is 4, not 2", "rope_base is 10000, not 500"))
 
 
 def test_every_fault_of_a_config_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +91,7 @@ def test_every_fault_of_a_config_is_reported_at_once(tmp_path: Path, capsys: pyt
     assert run(*faulty, f"--output={tmp_path / 'out'}") == 2
     message = capsys.readouterr().err
     assert "tlm-xl" in message
-    assert "tlm-nano, tlm-xs" in message
+    assert "tlm-nano, tlm-mini, tlm-xs" in message
     assert "--micro_batch_size 0" in message
     assert "absent" in message
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,42 @@
+"""A Hugging Face model -> the folder that `pretraining train --init_from` continues from."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from litgpt.utils import save_config
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from pretraining.checkpoint import MODEL, WEIGHTS, publish, start_aside
+from pretraining.configs import ImportConfig
+from pretraining.huggingface import from_huggingface, largest_difference, require_equal, shape_of
+from prox.errors import UserError
+
+log = logging.getLogger("prox")
+
+
+def import_weights(config: ImportConfig) -> dict[str, Any]:
+    """Writes ``model/``: the weights in the type they are stored in, and litgpt's config of the same architecture.
+
+    Raises:
+        UserError: the model can't be had, is of another architecture, or computes other logits in litgpt.
+    """
+    try:
+        shape = shape_of(AutoConfig.from_pretrained(config.checkpoint, revision=config.revision), config.checkpoint)
+        model = AutoModelForCausalLM.from_pretrained(config.checkpoint, revision=config.revision, dtype="auto")
+    except (OSError, ValueError) as error:
+        raise UserError(f"--checkpoint {config.checkpoint} can't be loaded: {error}") from error
+    shape.name = Path(config.checkpoint).name
+    architecture, weights = from_huggingface(model, shape)
+    folder = config.output / MODEL
+    aside = start_aside(folder)
+    save_config(architecture, aside)
+    torch.save({"model": weights}, aside / WEIGHTS)
+    summary: dict[str, Any] = {"parameters": shape.num_parameters(), "dtype": str(model.dtype).removeprefix("torch.")}
+    if config.check_logits:
+        difference = largest_difference(architecture, weights, model)
+        require_equal(difference, config.checkpoint)
+        summary["largest_logit_difference"] = f"{difference:.1e}"
+    publish(aside, folder)
+    return {**summary, "step": 0}
