@@ -13,7 +13,15 @@ import torch
 from lightning.fabric import Fabric
 from litgpt import GPT, Config
 from litgpt.utils import save_config
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+from torch.optim import Optimizer
 
+from pretraining.models import LanguageModel
 from prox.errors import UserError
 
 CHECKPOINTS = "checkpoints"
@@ -88,46 +96,79 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def save_checkpoint(fabric: Fabric, output: Path, state: dict[str, Any], keep: int) -> Path:
-    """Saves ``state`` (model, optimizer, step, loader, rng) and removes all but the ``keep`` newest (0: none).
+def gather(model: LanguageModel, optimizer: Optimizer | None = None) -> dict[str, Any]:
+    """Whole weights (and optimizer state, by the parameters' names) on the CPU; empty in all but the main process.
 
-    Every process of a distributed run must call it.
+    The same whatever the strategy, so that a run may go on with another number of devices or spread in another way.
     """
-    folder = output / CHECKPOINTS / f"step-{state['step']:08d}"
-    aside = folder.with_name(f".{folder.name}.tmp")
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    if optimizer is None:
+        return {"model": get_model_state_dict(model, options=options)}
+    weights, moments = get_state_dict(model, optimizer, options=options)
+    return {"model": weights, "optimizer": moments}
+
+
+def save_checkpoint(
+    fabric: Fabric, output: Path, model: LanguageModel, optimizer: Optimizer, progress: dict[str, Any], keep: int
+) -> None:
+    """Saves model, optimizer and ``progress`` (step, loader, rng), and removes all but the ``keep`` newest (0: none).
+
+    Every process of a distributed run must call it; the main one writes.
+
+    Raises:
+        OSError: the disk is full or gone; earlier checkpoints are as they were.
+    """
+    state = gather(model, optimizer) | progress
     if fabric.is_global_zero:
-        start_aside(folder)
-    fabric.barrier()
-    fabric.save(aside / STATE, state)
-    fabric.barrier()
-    if fabric.is_global_zero:
+        folder = output / CHECKPOINTS / f"step-{progress['step']:08d}"
+        aside = start_aside(folder)
+        try:
+            save(state, aside / STATE)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # gives back what it took
+            raise
         publish(aside, folder)
         if keep:
             for old in complete_checkpoints(output)[:-keep]:
                 remove(old)
     fabric.barrier()
-    return folder
 
 
-def load_newest(fabric: Fabric, output: Path, state: dict[str, Any]) -> bool:
-    """Fills ``state`` from the newest complete checkpoint; False when there is none."""
+def save(content: dict[str, Any], path: Path) -> None:
+    """``torch.save``, whose archive writer says of a full disk only that it is out of step with itself."""
+    with path.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if error.__context__ is not None and isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def load_newest(output: Path, model: LanguageModel, optimizer: Optimizer) -> dict[str, Any] | None:
+    """Fills model and optimizer from the newest complete checkpoint, and returns its progress; None without one."""
     checkpoints = complete_checkpoints(output)
     if not checkpoints:
-        return False
-    state.update(fabric.load(checkpoints[-1] / STATE, {"model": state["model"], "optimizer": state["optimizer"]}))
-    return True
+        return None
+    state = torch.load(checkpoints[-1] / STATE, map_location="cpu", weights_only=True, mmap=True)
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=state.pop("model"),
+        optim_state_dict=state.pop("optimizer"),
+        options=StateDictOptions(full_state_dict=True, cpu_offload=False),
+    )
+    return state
 
 
-def save_model(fabric: Fabric, output: Path, model: torch.nn.Module, config: Any) -> None:
+def save_model(fabric: Fabric, output: Path, model: LanguageModel) -> None:
     """Writes the final weights as litgpt does: ``model/lit_model.pth`` and ``model/model_config.yaml``."""
-    folder = output / MODEL
-    aside = folder.with_name(f".{folder.name}.tmp")
+    content = gather(model)
     if fabric.is_global_zero:
-        save_config(config, start_aside(folder))
-    fabric.barrier()
-    fabric.save(aside / WEIGHTS, {"model": model})
-    fabric.barrier()
-    if fabric.is_global_zero:
+        folder = output / MODEL
+        aside = start_aside(folder)
+        save_config(model.config, aside)
+        save(content, aside / WEIGHTS)
         publish(aside, folder)
     fabric.barrier()
 

@@ -10,6 +10,9 @@ from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.tracking import TrackingConfig
 
 STATS = "stats.json"
+# Published peaks of dense bf16 matrix products, in FLOP/s (the SXM boards where there are several).
+PEAK_FLOPS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12, "L40S": 362e12}
+PLANNED_MFU = 0.5
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
 BYTES = 256
 
@@ -79,11 +82,29 @@ class TokenizeConfig(CommandConfig):
 
 
 @dataclass
+class SourceConfig:
+    """A corpus of a mixture."""
+
+    tokens: Path
+    """Token shards."""
+    weight: float = 1.0
+    """Its share of the sequences, in any unit: shares are weights over their sum."""
+
+
+@dataclass
 class TrainConfig(CommandConfig):
     """Trains a language model on token shards. The defaults are the paper's for TLM-xs (Table 9)."""
 
     tokens: Path | None = None
-    """Token shards to train on."""
+    """Token shards to train on; set this or `mixture`."""
+    mixture: list[SourceConfig] | None = None
+    """Several corpora, mixed by weight: a list of {tokens, weight}."""
+    validation: Path | None = None
+    """Token shards to measure the loss on while training; made with the same tokenizer."""
+    validation_interval: int = 250
+    """Steps between two measurements; the last step is always measured."""
+    validation_sequences: int = 512
+    """Most sequences of the validation shards that are read, from their beginning."""
     init_from: Path | None = None
     """Output of `pretraining import`, or of an earlier `train`, of the same architecture: where the weights (not the
     optimizer) come from."""
@@ -98,6 +119,9 @@ class TrainConfig(CommandConfig):
     """Optimizer steps to take; set this or `max_tokens`."""
     max_tokens: int | None = None
     """Tokens to train on, rounded down to whole steps; set this or `max_steps`."""
+    early_stop_step: int | None = None
+    """Stop after this step, in the middle of the schedule that `max_steps` or `max_tokens` lays out (Table 9's models
+    of seven billion parameters)."""
     global_batch_size: int = 1_024
     """Sequences per optimizer step, over all devices."""
     micro_batch_size: int = 8
@@ -125,11 +149,19 @@ class TrainConfig(CommandConfig):
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA where there is a device."""
     devices: int = 1
-    """Devices on each node; -1: all. More than one needs CUDA."""
+    """Devices on each node; -1: all CUDA devices. On a CPU a device is a process."""
     num_nodes: int = 1
     """Nodes."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several devices share the work; `auto`: ddp."""
+    """How several devices share the work: a copy of the model on each (`ddp`, which is `auto`), or a part (`fsdp`)."""
+    sharding: Literal["full", "hybrid"] = "full"
+    """For fsdp: one model over all devices, or one over those of each node."""
+    activation_checkpointing: bool = False
+    """Compute each layer's insides again in the backward pass instead of keeping them: less memory, a third
+    more work."""
+    peak_flops: float | None = None
+    """What one device can do at most, in FLOP/s, for the model FLOPs utilisation in the metrics; null: as published for
+    A100, H100, H200 and L40S, else left out."""
     compile: bool | None = None
     """Run torch.compile on the model; null: on CUDA. On a CPU it needs a C++ compiler, takes a minute, and made a model
     of 7 million parameters 1.5 times faster."""
@@ -156,17 +188,26 @@ class TrainConfig(CommandConfig):
             return self.max_steps
         return (self.max_tokens or 0) // (self.global_batch_size * self.resolved_sequence_length())
 
+    def sources(self) -> list[SourceConfig]:
+        """What is trained on: `mixture`, or `tokens` alone."""
+        return self.mixture or ([SourceConfig(self.tokens)] if self.tokens else [])
+
+    def last_step(self) -> int:
+        """The optimizer step that this run ends after."""
+        return min(self.resolved_steps(), self.early_stop_step or self.resolved_steps())
+
     def inputs(self) -> list[Path]:
-        return [path for path in (self.tokens, self.init_from) if path]
+        paths = [*(source.tokens for source in self.sources()), self.init_from, self.validation]
+        return [path for path in paths if path]
 
     def volatile_fields(self) -> frozenset[str]:
-        """When a run is saved and what it logs does not decide its weights."""
-        return VOLATILE_FIELDS | {"save_interval", "keep_checkpoints", "log_interval"}
+        """When a run is saved, what it logs, and how many devices it is spread over, does not decide what it is: the
+        weights are the same up to the order of sums."""
+        saving = {"save_interval", "keep_checkpoints", "log_interval", "peak_flops"}
+        return VOLATILE_FIELDS | saving | {"devices", "num_nodes", "strategy", "sharding", "activation_checkpointing"}
 
     def problems(self) -> list[str]:
-        found = require_file(self.tokens, STATS, "tokens", "`pretraining tokenize`")
-        if self.init_from is not None:
-            found += require_file(self.init_from, "model", "init_from", "`pretraining import` or `train`")
+        found = [] if self.dry_run else self._input_problems()  # a plan may be made before there is data
         found += self._number_problems()
         if self.shape is None and self.model not in SHAPES:
             return [*found, f"--model {self.model}: available are {', '.join(SHAPES)}, or give your own with --shape"]
@@ -174,6 +215,28 @@ class TrainConfig(CommandConfig):
         if shape_problems or found:
             return found + shape_problems
         return self._budget_problems() + self._token_problems()
+
+    def _input_problems(self) -> list[str]:
+        """Artefacts that are absent or unfinished."""
+        if self.mixture is None:
+            found = require_file(self.tokens, STATS, "tokens", "`pretraining tokenize`")
+        else:
+            found = self._mixture_problems()
+        if self.validation is not None:
+            found += require_file(self.validation, STATS, "validation", "`pretraining tokenize`")
+        if self.init_from is not None:
+            found += require_file(self.init_from, "model", "init_from", "`pretraining import` or `train`")
+        return found
+
+    def _mixture_problems(self) -> list[str]:
+        """Sources that are absent, or have no share."""
+        found = [] if self.tokens is None else ["give --tokens or --mixture, not both"]
+        for number, source in enumerate(self.mixture or []):
+            option = f"mixture[{number}].tokens"
+            found += require_file(source.tokens, STATS, option, "`pretraining tokenize`")
+            if not source.weight > 0:
+                found.append(f"--mixture[{number}].weight {source.weight}: must be above 0")
+        return found if self.mixture else [*found, "--mixture is empty: give at least one source"]
 
     def _number_problems(self) -> list[str]:
         """Fields out of range, each on its own."""
@@ -185,6 +248,8 @@ class TrainConfig(CommandConfig):
             "save_interval",
             "log_interval",
             "decay_steps",
+            "validation_interval",
+            "validation_sequences",
         ):
             if getattr(self, name) < 1:
                 found.append(f"--{name} {getattr(self, name)}: must be at least 1")
@@ -198,8 +263,12 @@ class TrainConfig(CommandConfig):
             found.append(f"--min_learning_rate {self.min_learning_rate} is above --learning_rate {self.learning_rate}")
         if self.devices < 1 and self.devices != -1:
             found.append(f"--devices {self.devices}: give a number of devices, or -1 for all")
-        if self.accelerator == "cpu" and (self.devices != 1 or self.num_nodes != 1):
-            found.append(f"--accelerator cpu trains on one device: --devices {self.devices} needs CUDA")
+        if self.early_stop_step is not None and self.early_stop_step < 1:
+            found.append(f"--early_stop_step {self.early_stop_step}: must be at least 1")
+        if self.peak_flops is not None and not self.peak_flops > 0:
+            found.append(f"--peak_flops {self.peak_flops}: must be above 0")
+        if self.sharding == "hybrid" and self.strategy != "fsdp":
+            found.append("--sharding hybrid is a way of --strategy fsdp: set that too")
         return found
 
     def _budget_problems(self) -> list[str]:
@@ -230,34 +299,51 @@ class TrainConfig(CommandConfig):
         return found
 
     def _token_problems(self) -> list[str]:
-        """Shards that this model can't be trained on."""
-        stats, shape, length = read_json(self.tokens / STATS), self.resolved_shape(), self.resolved_sequence_length()
-        found = []
-        if stats["vocab_size"] > shape.vocab_size:
-            found.append(
-                f"--tokens {self.tokens} was made with a tokenizer of {stats['vocab_size']} tokens, but {shape.name} "
-                f"has {shape.vocab_size}: train a smaller tokenizer, or give a larger vocab_size with --shape"
-            )
-        if stats["tokens"] <= length:
-            found.append(
-                f"--tokens {self.tokens} holds {stats['tokens']} tokens: not one sequence of {length} and its next "
-                "token; use more documents or a smaller --sequence_length"
-            )
+        """Shards that this model can't be trained on, or measured on."""
+        shape, length = self.resolved_shape(), self.resolved_sequence_length()
+        found, vocabularies = [], {}
+        for path in [*(source.tokens for source in self.sources()), *([self.validation] if self.validation else [])]:
+            if self.dry_run and not (path / STATS).is_file():
+                continue
+            stats = read_json(path / STATS)
+            vocabularies[path] = stats["vocab_size"]
+            if stats["vocab_size"] > shape.vocab_size:
+                found.append(
+                    f"{path} was made with a tokenizer of {stats['vocab_size']} tokens, but {shape.name} has "
+                    f"{shape.vocab_size}: train a smaller tokenizer, or give a larger vocab_size with --shape"
+                )
+            if stats["tokens"] <= length:
+                found.append(
+                    f"{path} holds {stats['tokens']} tokens: not one sequence of {length} and its next token; use more "
+                    "documents or a smaller --sequence_length"
+                )
+        if len(set(vocabularies.values())) > 1:
+            sizes = ", ".join(f"{path} {size}" for path, size in vocabularies.items())
+            found.append(f"these shards were made with different tokenizers (vocabularies: {sizes}): use one for all")
         return found
 
     def plan(self) -> dict[str, Any]:
         shape, length = self.resolved_shape(), self.resolved_sequence_length()
-        tokens = self.resolved_steps() * self.global_batch_size * length
+        tokens = self.last_step() * self.global_batch_size * length
+        flops = tokens * shape.training_flops_per_token(length)
+        early = "" if self.last_step() == self.resolved_steps() else f" of {self.resolved_steps():,}"
         plan = {
             "model": shape.name,
             "parameters": f"{shape.num_parameters():,}",
-            "steps": f"{self.resolved_steps():,}",
+            "parameters without the input embedding": f"{shape.num_parameters() - shape.vocab_size * shape.n_embd:,}",
+            "steps": f"{self.last_step():,}{early}",
+            "tokens a step": f"{self.global_batch_size * length:,}",
             "tokens to train on": f"{tokens:,}",
-            "estimated FLOPs": f"{tokens * shape.training_flops_per_token(length):.3g}",
+            "estimated FLOPs": f"{flops:.3g}",
+            "hours of one GPU at half its peak": ", ".join(
+                f"{name} {flops / (PLANNED_MFU * peak) / 3_600:,.1f}" for name, peak in PEAK_FLOPS.items()
+            ),
         }
-        if self.tokens is not None and (self.tokens / STATS).is_file():
-            there = read_json(self.tokens / STATS)["tokens"]
-            plan["tokens in the shards"] = f"{there:,} ({tokens / max(there, 1):.2f} epochs)"
+        weights = sum(source.weight for source in self.sources())
+        for source in self.sources():
+            if (source.tokens / STATS).is_file():
+                there, share = read_json(source.tokens / STATS)["tokens"], source.weight / weights
+                plan[f"tokens in {source.tokens}"] = f"{there:,} ({share * tokens / max(there, 1):.2f} epochs)"
         return plan
 
 

@@ -4,30 +4,40 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy, FSDPStrategy, Strategy
-from litgpt.model import Block
+from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from pretraining.configs import TrainConfig
+from pretraining.models import LanguageModel
 from prox.errors import UserError
 from prox.precision import multiplies_bf16
 
 log = logging.getLogger("prox")
 
-CPU_HEAD_CHUNK = 64
-
 
 @dataclass(frozen=True)
 class Hardware:
-    """What ``auto`` came to."""
+    """What every ``auto`` came to."""
 
-    accelerator: str
+    accelerator: Literal["cpu", "cuda"]
     precision: str
     compile: bool
-    head_chunk: int
-    """Positions whose logits are computed at once; 0: all."""
+    devices: int
+    """On each node."""
+    num_nodes: int
+    strategy: Literal["single", "ddp", "fsdp"]
+    sharding: Literal["full", "hybrid"]
+
+    @property
+    def world_size(self) -> int:
+        """Devices in all."""
+        return self.devices * self.num_nodes
 
 
 def has_compiler() -> bool:
@@ -42,60 +52,79 @@ def resolve(config: TrainConfig) -> Hardware:
     """Resolves every ``auto`` of the config.
 
     Raises:
-        UserError: CUDA is asked for and absent, or several devices on a CPU.
+        UserError: CUDA is asked for and absent, or has fewer devices than asked for.
     """
-    has_cuda = torch.cuda.is_available()
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = config.accelerator
     if accelerator == "auto":
-        accelerator = "cuda" if has_cuda else "cpu"
-    if accelerator == "cuda" and not has_cuda:
+        accelerator = "cuda" if there else "cpu"
+    on_cuda = accelerator == "cuda"
+    if on_cuda and not there:
         raise UserError("--accelerator cuda: PyTorch finds no CUDA device here; use --accelerator cpu")
-    if accelerator == "cpu" and (config.devices != 1 or config.num_nodes != 1):
-        raise UserError(
-            f"--devices {config.devices} --num_nodes {config.num_nodes}: training on a CPU uses one device (set "
-            "OMP_NUM_THREADS for its threads); several devices need CUDA"
-        )
+    devices = config.devices if config.devices != -1 else max(1, there if on_cuda else 1)
+    if on_cuda and devices > there:
+        raise UserError(f"--devices {devices}: this node has {there}; give that many, or -1 for all")
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if multiplies_bf16(accelerator) else "32-true"
-    on_cuda = accelerator == "cuda"
+    strategy = config.strategy
+    if strategy == "auto":
+        strategy = "ddp" if devices * config.num_nodes > 1 else "single"
     return Hardware(
         accelerator=accelerator,
         precision=precision,
         compile=on_cuda if config.compile is None else config.compile and (on_cuda or has_compiler()),
-        head_chunk=0 if on_cuda else CPU_HEAD_CHUNK,
+        devices=devices,
+        num_nodes=config.num_nodes,
+        strategy=strategy,
+        sharding=config.sharding,
     )
 
 
-def build_strategy(config: TrainConfig) -> Strategy | str:
+def shard(model: LanguageModel, mesh: DeviceMesh, hardware: Hardware) -> LanguageModel:
+    """Spreads the weights over the devices, a layer at a time (FSDP2): whole while they are used, in parts otherwise.
+
+    ``hybrid`` keeps a whole copy on each node, so that only gradients travel between nodes.
+    """
+    data = mesh["data_parallel"]
+    if hardware.sharding == "hybrid":
+        data = init_device_mesh(
+            hardware.accelerator, (hardware.num_nodes, hardware.devices), mesh_dim_names=("copies", "parts")
+        )
+    policy = MixedPrecisionPolicy()
+    if hardware.precision == "bf16-mixed":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    for block in model.transformer.h:
+        fully_shard(block, mesh=data, mp_policy=policy)
+    return fully_shard(model, mesh=data, mp_policy=policy)
+
+
+def build_strategy(hardware: Hardware) -> Strategy | str:
     """Fabric's strategy; a single device needs none."""
-    if config.strategy == "fsdp":
-        # A full state dict is one file a checkpoint: resumable on another number of devices, exportable as it is.
-        return FSDPStrategy(auto_wrap_policy={Block}, state_dict_type="full", sharding_strategy="HYBRID_SHARD")
-    if config.strategy == "ddp" or config.devices != 1 or config.num_nodes != 1:
-        return DDPStrategy()
-    return "auto"
+    if hardware.strategy == "fsdp":
+        return ModelParallelStrategy(
+            partial(shard, hardware=hardware), data_parallel_size=hardware.world_size, tensor_parallel_size=1
+        )
+    return DDPStrategy() if hardware.strategy == "ddp" else "auto"
 
 
 def build_fabric(config: TrainConfig, hardware: Hardware) -> Fabric:
     """A launched Fabric; the global batch must divide over its devices.
 
     Raises:
-        UserError: `--strategy fsdp` without CUDA, or a global batch that doesn't divide.
+        UserError: a global batch that doesn't divide.
     """
-    if config.strategy == "fsdp" and hardware.accelerator != "cuda":
-        raise UserError("--strategy fsdp needs CUDA devices; leave it at auto here")
+    if config.global_batch_size % (config.micro_batch_size * hardware.world_size):
+        raise UserError(
+            f"--global_batch_size {config.global_batch_size} must be a multiple of --micro_batch_size "
+            f"{config.micro_batch_size} times the {hardware.world_size} devices"
+        )
     fabric = Fabric(
         accelerator=hardware.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=build_strategy(config),
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        strategy=build_strategy(hardware),
         precision=hardware.precision,
     )
     fabric.launch()
-    if config.global_batch_size % (config.micro_batch_size * fabric.world_size):
-        raise UserError(
-            f"--global_batch_size {config.global_batch_size} must be a multiple of --micro_batch_size "
-            f"{config.micro_batch_size} times the {fabric.world_size} devices"
-        )
     return fabric

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+# On a CPU the pieces stay in the cache; on a GPU they are large enough to fill it.
+ROWS = {"cpu": 256, "cuda": 4_096}
+
 
 def compute_dtype(hidden: torch.Tensor) -> torch.dtype:
     """The type that autocast would multiply in, else that of the hidden states."""
@@ -53,16 +56,19 @@ class _HeadLoss(torch.autograd.Function):
         return hidden_gradient * outer, weight_gradient * outer, None, None
 
 
-def head_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, rows: int) -> torch.Tensor:
+@torch.compiler.disable  # its loop would be unrolled, once for every piece
+def head_loss(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, rows: int | None = None
+) -> torch.Tensor:
     """Mean cross-entropy in nats of the targets.
 
     Args:
         hidden: what the last norm gives, (positions, width).
         weight: the output embedding, (vocabulary, width).
         targets: int64, (positions,).
-        rows: positions whose logits exist at once.
+        rows: positions whose logits exist at once; None: what suits the device.
     """
-    return _HeadLoss.apply(hidden, weight, targets, rows)
+    return _HeadLoss.apply(hidden, weight, targets, rows or ROWS[hidden.device.type])
 
 
 def plain_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

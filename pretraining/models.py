@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from litgpt import GPT, Config
-from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from pretraining.head_loss import head_loss
 from pretraining.shapes import Family, ModelShape
 
 FAMILIES: dict[Family, dict[str, Any]] = {
@@ -62,21 +63,39 @@ def initialise(model: GPT, seed: int) -> None:
         torch.nn.init.normal_(parameter, 0.0, std, generator=generator)
 
 
-def language_model_loss(model: torch.nn.Module, sequences: torch.Tensor, head_chunk: int) -> torch.Tensor:
-    """Mean cross-entropy in nats of each token given those before it.
+class LanguageModel(GPT):
+    """litgpt's GPT, which also computes its own training loss: the logits of a batch are never in memory at once."""
 
-    Args:
-        model: a litgpt GPT, possibly wrapped.
-        sequences: int64, (batch, T + 1).
-        head_chunk: positions whose logits are computed at once; 0: all. On a CPU small pieces stay in the cache.
-    """
-    inputs, targets = sequences[:, :-1], sequences[:, 1:]
-    if not head_chunk:
-        logits = model(inputs)
-        return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-    pieces = zip(model(inputs, lm_head_chunk_size=head_chunk), targets.split(head_chunk, dim=1), strict=True)
-    total = sum(
-        functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum")
-        for logits, target in pieces
-    )
-    return total / targets.numel()
+    def __init__(self, config: Config, recompute: bool = False) -> None:
+        super().__init__(config)
+        self.recompute = recompute
+        """Activation checkpointing: a layer's insides are computed again in the backward pass, not kept for it."""
+
+    def hidden_states(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the last norm gives, (batch, T, width)."""
+        length = inputs.shape[1]
+        positions = self.cos[:length].unsqueeze(0), self.sin[:length].unsqueeze(0)
+        hidden = self.transformer.wte(inputs)
+        for block in self.transformer.h:
+            if self.recompute and torch.is_grad_enabled():
+                hidden = checkpoint(block, hidden, *positions, use_reentrant=False)
+            else:
+                hidden = block(hidden, *positions)
+        return self.transformer.ln_f(hidden)
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Mean cross-entropy in nats of ``targets``; without them, the logits.
+
+        Args:
+            inputs: int64, (batch, T).
+            targets: int64, (batch, T): the token after each.
+        """
+        hidden = self.hidden_states(inputs)
+        if targets is None:
+            return self.lm_head(hidden)
+        return head_loss(hidden.flatten(0, 1), self.lm_head.weight, targets.flatten())
+
+
+def language_model_loss(model: torch.nn.Module, sequences: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats of each token given those before it; ``sequences`` are int64, (batch, T + 1)."""
+    return model(sequences[:, :-1], sequences[:, 1:])

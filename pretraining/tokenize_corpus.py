@@ -5,13 +5,14 @@ pack; no beginning-of-sequence token), with an index of the documents' ends. Shu
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.tokens import DocumentTokenizer
-from pyarrow import parquet
+from pyarrow import compute, parquet
 from tokenizers import Tokenizer
 
 from pretraining.configs import STATS, TokenizeConfig
@@ -46,6 +47,15 @@ def shard_statistics(shards: Path, item_size: int) -> list[dict[str, Any]]:
         }
         for path in sorted(shards.glob("*.ds"))
     ]
+
+
+def text_bytes(units: Iterable[Path]) -> int:
+    """Bytes of UTF-8 of all texts: what bits per byte are counted over."""
+    total = 0
+    for unit in units:
+        for group in parquet.ParquetFile(unit).iter_batches(columns=["text"]):
+            total += compute.sum(compute.binary_length(group.column("text"))).as_py() or 0
+    return total
 
 
 def tokenize(config: TokenizeConfig) -> dict[str, Any]:
@@ -88,6 +98,7 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
         "documents": documents,
         "documents_without_text": sum(rows) - documents,
         "tokens": sum(shard["tokens"] for shard in shards),
+        "text_bytes": text_bytes(units),
         "vocab_size": vocab_size,
         "dtype": "uint16" if step.token_size == 2 else "uint32",
         "shards": shards,

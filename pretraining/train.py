@@ -6,20 +6,22 @@ was killed and started again ends with the weights of an undisturbed one.
 
 import logging
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from litgpt import GPT
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from pretraining.checkpoint import load_newest, load_weights, save_checkpoint, save_model
 from pretraining.configs import TrainConfig
 from pretraining.hardware import Hardware, build_fabric, resolve
 from pretraining.loader import SequenceLoader, TokenStream
-from pretraining.models import initialise, language_model_loss, litgpt_config
+from pretraining.meter import Meter
+from pretraining.models import LanguageModel, initialise, language_model_loss, litgpt_config
 from pretraining.schedule import learning_rate
+from pretraining.validation import Validation
 from prox.errors import UserError
 from prox.progress import Progress
 from prox.tracking import Tracker
@@ -34,7 +36,18 @@ class Training:
     fabric: Fabric
     hardware: Hardware
     model: torch.nn.Module
+    """As Fabric runs it."""
     optimizer: torch.optim.Optimizer
+
+    @property
+    def bare_model(self) -> LanguageModel:
+        """The model itself, whose parameters have their own names."""
+        return self.model.module
+
+    @property
+    def bare_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer without Fabric's wrapper."""
+        return self.optimizer.optimizer
 
 
 def set_up(config: TrainConfig) -> Training:
@@ -49,15 +62,7 @@ def set_up(config: TrainConfig) -> Training:
     hardware = resolve(config)
     fabric = build_fabric(config, hardware)
     fabric.seed_everything(config.seed, verbose=False)
-    with fabric.init_module(empty_init=False):
-        model = GPT(litgpt_config(config.resolved_shape()))
-        initialise(model, config.seed)
-    model.max_seq_length = config.resolved_sequence_length()
-    if config.init_from is not None:
-        load_weights(model, config.init_from)
-    if hardware.compile:
-        model = torch.compile(model)
-    model = fabric.setup_module(model)
+    model = build_model(config, fabric, hardware)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
@@ -66,6 +71,37 @@ def set_up(config: TrainConfig) -> Training:
         fused=True,
     )
     return Training(fabric, hardware, model, fabric.setup_optimizers(optimizer))
+
+
+def build_model(config: TrainConfig, fabric: Fabric, hardware: Hardware) -> torch.nn.Module:
+    """The model with its first weights, as Fabric runs it. A sharded one is whole in the main process's memory only."""
+    sharded = hardware.strategy == "fsdp"
+    with fabric.init_module(empty_init=sharded):
+        model = LanguageModel(litgpt_config(config.resolved_shape()), recompute=config.activation_checkpointing)
+        model.max_seq_length = config.resolved_sequence_length()
+    if hardware.compile:
+        for block in model.transformer.h:
+            block.compile()  # the layers are alike: one of them is compiled
+    if not sharded:
+        first_weights(config, model)
+        return fabric.setup_module(model)
+    wrapped = fabric.setup_module(model)
+    whole = {}
+    if fabric.is_global_zero:
+        source = LanguageModel(model.config)
+        first_weights(config, source)
+        whole = source.state_dict()
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(wrapped.module, whole, options=options)
+    return wrapped
+
+
+def first_weights(config: TrainConfig, model: LanguageModel) -> None:
+    """Fills ``model`` with what training starts from."""
+    if config.init_from is None:
+        initialise(model, config.seed)
+    else:
+        load_weights(model, config.init_from)
 
 
 def optimizer_step(
@@ -79,13 +115,13 @@ def optimizer_step(
     total = torch.zeros((), device=fabric.device)
     for number, part in enumerate(parts, start=1):
         with fabric.no_backward_sync(model, enabled=number < len(parts)):
-            loss = language_model_loss(model, part, training.hardware.head_chunk) / len(parts)
+            loss = language_model_loss(model, part) / len(parts)
             fabric.backward(loss)
         total += loss.detach()
     norm = fabric.clip_gradients(model, optimizer, max_norm=config.max_gradient_norm, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    return total, norm
+    return total, norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def check_finite(step: int, loss: float, norm: float) -> None:
@@ -98,85 +134,59 @@ def check_finite(step: int, loss: float, norm: float) -> None:
 
 
 def report_data(config: TrainConfig, loader: SequenceLoader) -> None:
-    """Says what an epoch is and how many will be run."""
-    wanted = config.resolved_steps() * config.global_batch_size
-    log.info(
-        "pretraining train: %s tokens are %s sequences of %d and %d over (reached by each epoch's own offset); %s "
-        "sequences to train on, %.2f epochs",
-        f"{len(loader.stream):,}",
-        f"{loader.num_sequences:,}",
-        loader.sequence_length,
-        loader.remainder,
-        f"{wanted:,}",
-        wanted / loader.num_sequences,
-    )
+    """Says what an epoch of each source is, and how many will be run."""
+    wanted = config.last_step() * config.global_batch_size
+    for source, share in zip(loader.sources, loader.shares, strict=True):
+        log.info(
+            "pretraining train: %s: %s tokens are %s sequences of %d and %d over (reached by each epoch's own offset); "
+            "%s sequences to train on, %.2f epochs",
+            source.stream.artifact,
+            f"{len(source.stream):,}",
+            f"{source.num_sequences:,}",
+            source.sequence_length,
+            source.remainder,
+            f"{round(share * wanted):,}",
+            share * wanted / source.num_sequences,
+        )
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
     """Trains to the end, from the newest checkpoint if there is one; returns loss, tokens and speed of this run."""
+    streams = [TokenStream(source.tokens) for source in config.sources()]
     training = set_up(config)
     fabric = training.fabric
     loader = SequenceLoader(
-        TokenStream(config.tokens),
+        streams,
+        [source.weight for source in config.sources()],
         config.resolved_sequence_length(),
         config.seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    state = {
-        "model": training.model,
-        "optimizer": training.optimizer,
-        "step": 0,
-        "loader": loader.state(),
-        "rng": torch.get_rng_state(),
-    }
-    if load_newest(fabric, config.output, state):
-        loader.restore(state["loader"])
-        torch.set_rng_state(state["rng"])
-        log.info("pretraining train: continuing after step %d", state["step"])
-    elif fabric.is_global_zero:
+    begun = load_newest(config.output, training.bare_model, training.bare_optimizer)
+    first = 0
+    if begun is not None:
+        first = begun["step"]
+        loader.restore(begun["loader"])
+        torch.set_rng_state(begun["rng"])
+        log.info("pretraining train: continuing after step %d", first)
+    else:
         report_data(config, loader)
     with Tracker(
-        config.tracking, config.output, resume_step=state["step"], settings=config, is_main=fabric.is_global_zero
+        config.tracking, config.output, resume_step=first, settings=config, is_main=fabric.is_global_zero
     ) as tracker:
-        summary = run_steps(config, training, loader, state, tracker)
-    save_model(fabric, config.output, training.model, litgpt_config(config.resolved_shape()))
+        summary = run_steps(config, training, loader, first, tracker)
+    save_model(fabric, config.output, training.bare_model)
     return summary
 
 
-class Meter:
-    """Turns a step into its metrics; the speed is that of the steps since the last call."""
-
-    def __init__(self, config: TrainConfig, first: int) -> None:
-        self._step_tokens = config.global_batch_size * config.resolved_sequence_length()
-        self._first = self._step = first
-        self._begin = self._last = time.monotonic()
-
-    def metrics(self, step: int, loss: float, norm: float, rate: float, epoch: float) -> dict[str, float]:
-        """One line of ``metrics.jsonl``: loss in nats per token, speed in tokens per second."""
-        now = time.monotonic()
-        speed = (step - self._step) * self._step_tokens / max(now - self._last, 1e-9)
-        self._step, self._last = step, now
-        return {
-            "loss": loss,
-            "learning_rate": rate,
-            "gradient_norm": norm,
-            "tokens": step * self._step_tokens,
-            "epoch": epoch,
-            "tokens_per_second": speed,
-        }
-
-    def average_speed(self) -> float:
-        """Tokens per second of this process so far."""
-        return (self._step - self._first) * self._step_tokens / max(self._last - self._begin, 1e-9)
-
-
 def run_steps(
-    config: TrainConfig, training: Training, loader: SequenceLoader, state: dict[str, Any], tracker: Tracker
+    config: TrainConfig, training: Training, loader: SequenceLoader, first: int, tracker: Tracker
 ) -> dict[str, Any]:
     """The loop: batch, update, metrics, checkpoint. The loss is read, which waits for the device, only to be logged."""
-    fabric, first, last = training.fabric, state["step"], config.resolved_steps()
-    meter, metrics, note = Meter(config, first), {}, ""
+    fabric, last = training.fabric, config.last_step()
+    meter, metrics, note = Meter(config, training.hardware, fabric.device, first), {}, ""
+    validation = Validation(config, fabric) if config.validation is not None else None
     training.model.train()
     with Progress("pretraining train", last, "steps", initial=first) as progress:
         for step in range(first + 1, last + 1):
@@ -184,18 +194,23 @@ def run_steps(
             rate = learning_rate(config, step)
             loss, norm = optimizer_step(config, training, batch, rate)
             saves = step % config.save_interval == 0 and step < last
-            if step % config.log_interval == 0 or step in (1, last) or saves:
+            validates = validation is not None and (step % config.validation_interval == 0 or step == last)
+            if step % config.log_interval == 0 or step in (1, last) or saves or validates:
                 mean_loss = float(fabric.all_reduce(loss, reduce_op="mean"))
                 check_finite(step, mean_loss, float(norm))
-                epoch = loader.epoch + loader.index / loader.num_sequences
-                metrics = meter.metrics(step, mean_loss, float(norm), rate, epoch)
+                metrics = meter.metrics(step, mean_loss, float(norm), rate, loader.epochs)
+                if validates:
+                    with meter.stopped():
+                        metrics |= validation.measure(training.model)
                 tracker.log(step, metrics)
                 note = f"loss {mean_loss:.3f}, lr {rate:.2e}, {metrics['tokens_per_second']:,.0f} tokens/s"
             progress.advance(1, note)
             if saves:
-                state.update(step=step, loader=loader.state(), rng=torch.get_rng_state())
-                save_checkpoint(fabric, config.output, state, config.keep_checkpoints)
-    return {
+                with meter.stopped():
+                    place = {"step": step, "loader": loader.state(), "rng": torch.get_rng_state()}
+                    keep = config.keep_checkpoints
+                    save_checkpoint(fabric, config.output, training.bare_model, training.bare_optimizer, place, keep)
+    summary = {
         "model": config.resolved_shape().name,
         "step": last,
         "tokens": metrics["tokens"],
@@ -203,3 +218,4 @@ def run_steps(
         "tokens_per_second": round(meter.average_speed()),
         "precision": training.hardware.precision,
     }
+    return summary | {name: round(metrics[name], 4) for name in metrics if name.startswith("validation_")}

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from prox import artifact, slurm_queue
 from prox.errors import ConfigError, Pending, UserError
+from prox.ranks import is_main_process
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -71,6 +72,14 @@ class Verb:
     config: type[CommandConfig]
     function: str
     help: str
+    distributed: bool = False
+    """Several processes may run it together (torchrun, srun, Lightning's launcher)."""
+
+
+def function_of(verb: Verb) -> Callable[[CommandConfig], dict[str, Any] | None]:
+    """What the verb runs."""
+    module, function = verb.function.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def settings_of(config: CommandConfig) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def configure_logging() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers goes by it too
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if is_main_process() else logging.WARNING)
 
 
 def print_plan(command: str, config: CommandConfig) -> None:
@@ -183,14 +192,18 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
         print_plan(command, config)
         return
     mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
+    if verb.distributed and not is_main_process():
+        # The main process keeps the artefact's books; this one only works with it.
+        if not (artifact.started_fingerprint(config.output) == mark and artifact.is_committed(config.output)):
+            function_of(verb)(config)
+        return
     if is_finished(command, config.output, mark):
         return
     resumed = artifact.started_fingerprint(config.output) is not None
     config.output.mkdir(parents=True, exist_ok=True)
     artifact.write_snapshot(config.output, command, config, mark)
-    module, function = verb.function.split(":")
     begin = time.monotonic()
-    summary = getattr(importlib.import_module(module), function)(config) or {}
+    summary = function_of(verb)(config) or {}
     seconds = time.monotonic() - begin
     artifact.commit(config.output, mark, summary, {"seconds": round(seconds, 2), "resumed": resumed})
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())

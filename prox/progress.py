@@ -8,10 +8,17 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from prox.ranks import is_main_process
+
 log = logging.getLogger("prox")
 
 Item = TypeVar("Item")
 LOG_INTERVAL_SECONDS = 15.0
+
+
+def shows_bars() -> bool:
+    """True on a terminal, in the one process that speaks."""
+    return sys.stderr.isatty() and is_main_process()
 
 
 class Progress:
@@ -23,7 +30,7 @@ class Progress:
     def __init__(self, label: str, total: int | None, unit: str, initial: int = 0) -> None:
         self.label, self.total, self.unit, self.initial = label, total, unit, initial
         self.count = initial
-        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if sys.stderr.isatty() else None
+        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if shows_bars() else None
         self._begin = self._last = time.monotonic()
 
     def __enter__(self) -> "Progress":

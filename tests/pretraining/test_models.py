@@ -1,13 +1,16 @@
 """The zoo against the paper's Table 8, and the initialisation."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from litgpt import GPT
 
-from pretraining.models import initialise, language_model_loss, litgpt_config
-from pretraining.shapes import SHAPES, ModelShape
+from pretraining.head_loss import head_loss, plain_loss
+from pretraining.models import LanguageModel, initialise, language_model_loss, litgpt_config
+from pretraining.shapes import SHAPES, Family, ModelShape
 
 TINY = ModelShape("tiny", 64, 96, 3, 4, 2, vocab_size=512, context=64)
 
@@ -35,7 +38,7 @@ def test_counts_are_table_8s(name: str, parameters: int, without_embedding: int)
 
 
 def test_initial_weights_follow_the_authors_and_the_seed() -> None:
-    models = [GPT(litgpt_config(TINY)) for _ in range(3)]
+    models = [LanguageModel(litgpt_config(TINY)) for _ in range(3)]
     for model, seed in zip(models, (0, 0, 1), strict=True):
         initialise(model, seed)
     first, again, other = (model.state_dict() for model in models)
@@ -46,10 +49,66 @@ def test_initial_weights_follow_the_authors_and_the_seed() -> None:
     assert first["transformer.h.0.attn.proj.weight"].std().item() == pytest.approx(1 / (math.sqrt(64) * 3), rel=0.05)
 
 
-def test_a_fresh_model_knows_nothing_and_chunks_do_not_matter() -> None:
-    model = GPT(litgpt_config(TINY))
+def batch(rows: int = 4) -> torch.Tensor:
+    return torch.randint(0, 512, (rows, 65), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_logits_are_litgpts_own(family: Family) -> None:
+    shape = replace(TINY, family=family, n_query_groups=4, n_embd=64)
+    ours, litgpts = LanguageModel(litgpt_config(shape)), GPT(litgpt_config(shape))
+    initialise(ours, 0)
+    litgpts.load_state_dict(ours.state_dict())
+    tokens = batch()[:, 1:]
+    assert torch.equal(ours(tokens), litgpts(tokens))
+
+
+@pytest.mark.parametrize("rows", [7, 100, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_in_pieces_is_the_loss(rows: int, dtype: torch.dtype) -> None:
+    hidden, weight = torch.randn(200, 32), torch.randn(50, 32) / 4
+    targets = torch.randint(0, 50, (200,))
+    found = []
+    for loss in (partial(head_loss, rows=rows), plain_loss):
+        leaves = [tensor.clone().requires_grad_() for tensor in (hidden, weight)]
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            value = loss(*leaves, targets)
+        (value * 3).backward()
+        found.append([value.detach(), *(leaf.grad for leaf in leaves)])
+    tolerance = {"atol": 1e-6, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 2e-3, "rtol": 3e-2}
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, **tolerance)
+
+
+def test_the_loss_alone_wants_no_gradients() -> None:
+    with torch.no_grad():
+        loss = head_loss(torch.randn(20, 8, requires_grad=True), torch.randn(50, 8), torch.zeros(20, dtype=torch.long))
+    assert not loss.requires_grad
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = LanguageModel(litgpt_config(TINY), recompute=recompute)
+        initialise(model, 0)
+        language_model_loss(model, batch()).backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
+
+def test_a_tiny_model_learns_one_batch_by_heart() -> None:
+    model = LanguageModel(litgpt_config(TINY))
     initialise(model, 0)
-    sequences = torch.randint(0, 512, (4, 65), generator=torch.Generator().manual_seed(0))
-    whole = language_model_loss(model, sequences, head_chunk=0)
-    assert whole.item() == pytest.approx(math.log(512), abs=0.4)
-    assert language_model_loss(model, sequences, head_chunk=10).item() == pytest.approx(whole.item(), abs=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = language_model_loss(model, batch(2))
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_a_fresh_model_knows_nothing() -> None:
+    model = LanguageModel(litgpt_config(TINY))
+    initialise(model, 0)
+    assert language_model_loss(model, batch()).item() == pytest.approx(math.log(512), rel=0.05)

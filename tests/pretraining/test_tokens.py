@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pretraining.configs import TrainConfig
 from pretraining.loader import SequenceLoader, TokenStream
 from prox.artifact import read_json
 from prox.command import main, settings_of
+from prox.errors import UserError
 from prox.tracking import TrackingConfig
 from prox.units import DOCUMENT_SCHEMA, DOCUMENTS, iterate_documents, unit_name, write_unit
 
@@ -50,6 +52,7 @@ def test_shards_hold_every_document_and_its_end(tokens: Path, tokenizer: Path, d
     expected = [[*loaded.encode(document.text), loaded.eos_token_id] for document in iterate_documents(documents)]
     assert statistics["documents"] == 32
     assert statistics["documents_without_text"] == 1
+    assert statistics["text_bytes"] == sum(len(document.text.encode()) for document in iterate_documents(documents))
     assert statistics["tokens"] == sum(map(len, expected)) - 1  # the document without text has no end either
     assert (statistics["vocab_size"], statistics["dtype"], len(statistics["shards"])) == (512, "uint16", 2)
     stream = TokenStream(tokens)
@@ -82,9 +85,14 @@ def stream(tmp_path: Path) -> TokenStream:
     return TokenStream(tmp_path)
 
 
+def loader_over(*streams: TokenStream, seed: int, **options: Any) -> SequenceLoader:
+    weights = options.pop("weights", [1.0] * len(streams))
+    return SequenceLoader(streams, weights, sequence_length=8, seed=seed, **options)
+
+
 def test_epoch_visits_every_sequence_once_across_shards(stream: TokenStream) -> None:
-    loader = SequenceLoader(stream, sequence_length=8, seed=1)
-    assert (loader.num_sequences, loader.remainder) == (12, 6)
+    loader = loader_over(stream, seed=1)
+    assert (loader.sources[0].num_sequences, loader.sources[0].remainder) == (12, 6)
     batch = loader.next_batch(12)
     assert batch.shape == (12, 9)
     assert (np.diff(batch, axis=1) == 1).all()  # the tokens count up, so a row cut wrongly would show
@@ -94,30 +102,74 @@ def test_epoch_visits_every_sequence_once_across_shards(stream: TokenStream) -> 
 
 
 def test_offsets_leave_no_token_out_of_reach(stream: TokenStream) -> None:
-    loader = SequenceLoader(stream, sequence_length=8, seed=1)
+    loader = loader_over(stream, seed=1)
     seen = {int(token) for _ in range(40) for token in loader.next_batch(12).flatten()}
     assert seen == set(range(103))
 
 
 def test_order_depends_on_seed_and_epoch_alone(stream: TokenStream) -> None:
-    first = SequenceLoader(stream, 8, seed=1).next_batch(24)
-    assert (first == SequenceLoader(stream, 8, seed=1).next_batch(24)).all()
-    assert (first != SequenceLoader(stream, 8, seed=2).next_batch(24)).any()
+    first = loader_over(stream, seed=1).next_batch(24)
+    assert (first == loader_over(stream, seed=1).next_batch(24)).all()
+    assert (first != loader_over(stream, seed=2).next_batch(24)).any()
     assert (first[:12] != first[12:]).any()
 
 
 @pytest.mark.parametrize("consumed", [1, 5, 12, 17])
 def test_restored_loader_continues_to_the_token(stream: TokenStream, consumed: int) -> None:
-    loader = SequenceLoader(stream, 8, seed=3)
+    loader = loader_over(stream, seed=3)
     loader.next_batch(consumed)
-    restored = SequenceLoader(stream, 8, seed=3)
+    restored = loader_over(stream, seed=3)
     restored.restore(loader.state())
     assert (loader.next_batch(20) == restored.next_batch(20)).all()
 
 
+@pytest.fixture
+def other(stream: TokenStream, tmp_path: Path) -> TokenStream:
+    """The same tokens, as another corpus."""
+    return TokenStream(tmp_path)
+
+
+def test_a_mixture_keeps_its_shares_and_each_source_its_epochs(stream: TokenStream, other: TokenStream) -> None:
+    loader = loader_over(stream, other, weights=[3.0, 1.0], seed=1)
+    alone = loader_over(stream, seed=1)
+    batch = loader.next_batch(16)
+    assert [source.taken for source in loader.sources] == [12, 4]
+    assert sorted(map(tuple, batch.tolist())) == sorted(
+        map(tuple, [*alone.next_batch(12).tolist(), *loader_over(stream, seed=1).next_batch(4).tolist()])
+    )
+    for taken in range(1, 60):  # never more than one sequence off, wherever it is stopped
+        loader.next_batch(1)
+        assert abs(loader.sources[0].taken - 0.75 * (16 + taken)) < 1
+    assert loader.epochs == [loader.sources[0].taken / 12, loader.sources[1].taken / 12]
+
+
+@pytest.mark.parametrize("consumed", [1, 7, 30])
+def test_a_restored_mixture_continues_to_the_token(stream: TokenStream, other: TokenStream, consumed: int) -> None:
+    loader = loader_over(stream, other, weights=[0.7, 0.2], seed=3)
+    loader.next_batch(consumed)
+    restored = loader_over(stream, other, weights=[0.7, 0.2], seed=3)
+    restored.restore(loader.state())
+    assert (loader.next_batch(20) == restored.next_batch(20)).all()
+
+
+def test_damaged_shards_are_clear_errors(stream: TokenStream, tmp_path: Path) -> None:
+    shard = tmp_path / "shards" / "c.ds"
+    whole = np.fromfile(shard, dtype="<u2")
+    whole[:-1].tofile(shard)
+    with pytest.raises(UserError, match=r"c\.ds has 122 bytes, not the 124"):
+        TokenStream(tmp_path)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"c\.ds has 0 bytes"):
+        TokenStream(tmp_path)
+    whole[5] = 103
+    whole.tofile(shard)
+    with pytest.raises(UserError, match="token 103 behind token 40, and its vocabulary ends at 103"):
+        TokenStream(tmp_path).read(40, 20)
+
+
 def test_ranks_share_the_same_batches(stream: TokenStream) -> None:
-    whole = SequenceLoader(stream, 8, seed=0).next_batch(8)
-    parts = [SequenceLoader(stream, 8, seed=0, rank=rank, world_size=2).next_batch(8) for rank in range(2)]
+    whole = loader_over(stream, seed=0).next_batch(8)
+    parts = [loader_over(stream, seed=0, rank=rank, world_size=2).next_batch(8) for rank in range(2)]
     assert (np.concatenate(parts) == whole).all()
 
 

@@ -2,14 +2,18 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from litgpt import Config
 
 from pretraining.__main__ import VERBS
+from pretraining.loader import TokenStream
+from pretraining.models import LanguageModel, language_model_loss
 from prox.command import main
 
 KILLED_RUN = """
@@ -106,11 +110,89 @@ def test_vocabulary_and_length_are_checked_against_the_shards(
     assert "not one sequence of 100000" in message
 
 
-def test_several_cpu_devices_are_refused(
-    train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_validation_and_an_early_stop(
+    trained: Path, tokens: Path, train_arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*train_arguments, "--accelerator=cpu", "--devices=2", f"--output={tmp_path / 'a'}") == 2
-    assert "--devices 2 needs CUDA" in capsys.readouterr().err
+    output = tmp_path / "early"
+    options = [f"--validation={tokens}", "--validation_interval=3", "--validation_sequences=5", "--early_stop_step=7"]
+    assert run(*train_arguments, *options, "--peak_flops=1e12", f"--output={output}") == 0
+    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [record["loss"] for record in records] == [
+        loss for _, loss in losses(trained)[:7]
+    ]  # the schedule is that of 12
+    measured = {record["step"]: record for record in records if "validation_loss" in record}
+    assert list(measured) == [3, 6, 7]
+    statistics = json.loads((tokens / "stats.json").read_text())
+    bytes_per_token = statistics["text_bytes"] / statistics["tokens"]
+    model = LanguageModel(Config.from_file(output / "model" / "model_config.yaml"))
+    model.load_state_dict(weights(output))
+    stream = TokenStream(tokens)
+    batch = torch.stack([torch.from_numpy(stream.read(32 * number, 33)) for number in range(5)])
+    with torch.no_grad():
+        expected = language_model_loss(model, batch).item()
+    assert measured[7]["validation_loss"] == pytest.approx(
+        expected, rel=1e-2
+    )  # measured in bfloat16 where trained in it
+    assert measured[7]["validation_bits_per_byte"] == pytest.approx(
+        measured[7]["validation_loss"] / math.log(2) / bytes_per_token
+    )
+    assert 0 < records[-1]["mfu"] < 1
+    assert records[-1]["peak_memory_gib"] > 0
+
+
+def test_a_mixture_trains(tokens: Path, train_arguments: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tokens, other)
+    config = tmp_path / "mixture.yaml"
+    config.write_text(f"mixture:\n  - {{tokens: {tokens}, weight: 3}}\n  - {{tokens: {other}}}\n")
+    arguments = [argument for argument in train_arguments[1:] if not argument.startswith("--tokens=")]
+    assert run("train", "--config", config, *arguments, f"--output={tmp_path / 'out'}") == 0
+    last = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["epoch"] == pytest.approx(3 * last["epoch_1"], rel=0.1)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(
+    train_arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    output, torch_save, saved = tmp_path / "full", torch.save, []
+
+    def save(content: object, file: object) -> None:
+        saved.append(file)
+        if len(saved) < 2:
+            torch_save(content, file)
+        else:
+            with Path("/dev/full").open("wb") as full:
+                torch_save(content, full)
+
+    monkeypatch.setattr(torch, "save", save)
+    assert run(*train_arguments, f"--output={output}") == 1
+    assert "no space left" in capsys.readouterr().err
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["step-00000003"]
+    monkeypatch.undo()
+    caplog.set_level("INFO")
+    assert run(*train_arguments, f"--output={output}") == 0
+    assert "continuing after step 3" in caplog.text
+
+
+def test_a_plan_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "train",
+        "--config",
+        "configs/pretraining/train.yaml",
+        "--config",
+        "configs/pretraining/train_tlm_s.yaml",
+    ]
+    command += [f"--tokens={tmp_path / 'redpajama'}", "--dry_run=true", f"--output={tmp_path / 'out'}"]
+    assert run(*command) == 0
+    plan = capsys.readouterr().out
+    assert "parameters: 758,982,144" in plan
+    assert "steps: 12,500" in plan
+    assert "tokens to train on: 26,214,400,000" in plan
+    assert "H100" in plan
 
 
 def test_dry_run_prints_the_plan_and_runs_nothing(
