@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -178,20 +179,36 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
     assert "continuing after step 3" in caplog.text
 
 
-def test_a_plan_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = [
-        "train",
-        "--config",
-        "configs/pretraining/train.yaml",
-        "--config",
-        "configs/pretraining/train_tlm_s.yaml",
-    ]
-    command += [f"--tokens={tmp_path / 'redpajama'}", "--dry_run=true", f"--output={tmp_path / 'out'}"]
-    assert run(*command) == 0
+@pytest.mark.parametrize(
+    ("name", "parameters", "steps", "billions"),
+    [
+        ("tlm_xs", "354,284,800", "12,500", 26.214),
+        ("tlm_s", "758,982,144", "12,500", 26.214),
+        ("tlm_m", "1,741,785,088", "12,500", 26.214),
+        ("pythia_410m", "405,334,016", "50,200", 26.319),
+        ("pythia_1b", "1,011,781,632", "50,200", 26.319),
+        ("tinyllama_1b", "1,100,048,384", "7,500", 15.729),
+        ("llama2_7b", "6,738,415,616", "10,000 of 15,000", 10.486),
+        ("codellama_7b", "6,738,546,688", "2,500 of 3,750", 10.486),
+        ("mistral_7b", "7,241,732,096", "10,000 of 15,000", 10.486),
+    ],
+)
+def test_plans_of_the_papers_runs_need_no_data(
+    name: str,
+    parameters: str,
+    steps: str,
+    billions: float,
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["train", "--config", repository / f"configs/pretraining/{name}.yaml", "--dry_run=true"]
+    assert run(*command, f"--tokens={tmp_path / 'corpus'}", f"--output={tmp_path / 'out'}") == 0
     plan = capsys.readouterr().out
-    assert "parameters: 758,982,144" in plan
-    assert "steps: 12,500" in plan
-    assert "tokens to train on: 26,214,400,000" in plan
+    assert f"parameters: {parameters}\n" in plan
+    assert f"steps: {steps}\n" in plan
+    tokens = int(re.search(r"tokens to train on: ([\d,]+)", plan)[1].replace(",", ""))
+    assert tokens / 1e9 == pytest.approx(billions, abs=1e-3)  # Table 7
     assert "H100" in plan
 
 
