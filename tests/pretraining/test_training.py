@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 import shutil
 import subprocess
@@ -70,6 +71,23 @@ def test_killed_run_ends_with_the_same_losses_and_weights(
     assert losses(output) == losses(trained)
     undisturbed, resumed = weights(trained), weights(output)
     assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+
+
+@pytest.mark.slow
+def test_three_kills_change_nothing(train_arguments: list[str], tmp_path: Path, repository: Path) -> None:
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "killed"
+    arguments = [*train_arguments, "--max_steps=200", "--save_interval=10"]
+    assert run(*arguments, f"--output={undisturbed}") == 0
+    kills = random.Random(0)
+    for _ in range(3):
+        script = KILLED_RUN.format(survive=kills.randint(1, 60))
+        command = [sys.executable, "-c", script, *arguments, f"--output={output}"]
+        assert subprocess.run(command, cwd=repository, check=False).returncode == -9
+    assert 0 < losses(output)[-1][0] < 200
+    subprocess.run([sys.executable, "-m", "pretraining", *arguments, f"--output={output}"], cwd=repository, check=True)
+    assert losses(output) == losses(undisturbed)
+    expected, found = weights(undisturbed), weights(output)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_init_from_continues_with_the_earlier_weights(
