@@ -20,9 +20,9 @@ VERBS = {
         TokenizerConfig, "pretraining.tokenizer_training:train_tokenizer", "Train a byte-level BPE tokenizer."
     ),
     "tokenize": Verb(TokenizeConfig, "pretraining.tokenize_corpus:tokenize", "Turn documents into token shards."),
+    "import": Verb(ImportConfig, "pretraining.import_weights:import_weights", "Read a Hugging Face model to train on."),
     "train": Verb(TrainConfig, "pretraining.train:train", "Train a language model on token shards.", distributed=True),
     "export": Verb(ExportConfig, "pretraining.export:export", "Write a trained model as a Hugging Face folder."),
-    "import": Verb(ImportConfig, "pretraining.import_weights:import_weights", "Read a Hugging Face model to train on."),
     "throughput": Verb(
         ThroughputConfig, "pretraining.throughput:throughput", "Measure the speed of a train config.", distributed=True
     ),

@@ -129,4 +129,4 @@ if [ -n "$TEST" ]; then
     step adaptation "validate:$CHUNK" --checkpoint "$ADAPTATION/chunk/refiner" --examples "$SETS/test_sets" \
         "${NOT_CHOSEN[@]}" --output "$ADAPTATION/chunk/test"
 fi
-finish_recipe refiners "$ADAPTATION"
+finish_recipe refiner "$ADAPTATION/chunk/refiner${DROP:+, $ADAPTATION/document/refiner}"

@@ -1,9 +1,9 @@
 # What the recipes for one's own files share: their options, and where input and output lie.
 # shellcheck shell=bash
 
-# usage: the comment at the top of the recipe. fail MESSAGE: says what is wrong, and how the recipe is called.
+# usage: the comment at the top of the recipe. fail MESSAGE: says what is wrong, and how to see how the recipe is called.
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; }
-fail() { printf 'error: %s\n\n' "$1" >&2; usage >&2; exit 2; }
+fail() { printf 'error: %s\n%s --help lists the options\n' "$1" "$0" >&2; exit 2; }
 
 # read_options "NAME ..." "FLAG ..." "$@": sets the variable of each option given (`--text_column x` sets TEXT_COLUMN, a
 # flag its own to true), and MORE to what stands behind `--`.
