@@ -133,6 +133,14 @@ class TrainConfig(CommandConfig):
     lm_weight: float = 0.0
     """Of a tagger: weight of the loss of the chunks' own text, which it goes on to foretell, beside the verdicts'; 0
     leaves it out."""
+    dropout: float = 0.0
+    """Of a tagger: share of the embeddings, and of what each layer adds, that is dropped while training."""
+    shift_chunks: bool = False
+    """Of a tagger: begin a chunk up to half its length earlier or later in its page, elsewhere each time it is read."""
+    line_dropout: float = 0.0
+    """Of a tagger: mean share of a chunk's lines that are left out, others each time it is read."""
+    token_noise: float = 0.0
+    """Of a tagger: share of the text's tokens in whose place a random one is read."""
     gradient_checkpointing: bool = False
     """Compute activations twice to hold fewer of them: less memory, about a third slower."""
     devices: int = 1
@@ -163,11 +171,23 @@ class TrainConfig(CommandConfig):
             found.append(
                 f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"
             )
-        found += at_least(self.lm_weight, 0, "lm_weight")
-        if self.lm_weight and self.data is not None and load_dialogue(self.data, Dialogue()).kind != "tagger":
-            found.append(f"lm_weight is {self.lm_weight}: it is for taggers, and the data teach to write; leave it out")
+        found += at_least(self.lm_weight, 0, "lm_weight") + self._tagger_problems()
         if not 0 <= self.warmup_ratio < 1:
             found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
+        return found
+
+    def _tagger_problems(self) -> list[str]:
+        """Settings of taggers that are out of range, or set for another kind."""
+        shares = {name: getattr(self, name) for name in ("dropout", "line_dropout", "token_noise")}
+        found = [
+            f"{name} is {share}: it must be at least 0 and below {limit}"
+            for (name, share), limit in zip(shares.items(), (1, 0.5, 1), strict=True)
+            if not 0 <= share < limit
+        ]
+        settings = {"lm_weight": self.lm_weight, "shift_chunks": self.shift_chunks} | shares
+        given = [f"{name} is {value}" for name, value in settings.items() if value]
+        if given and self.data is not None and load_dialogue(self.data, Dialogue()).kind != "tagger":
+            found.append(f"{', '.join(given)}: that is for taggers, and the data teach to write; leave it out")
         return found
 
     @staticmethod

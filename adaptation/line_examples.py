@@ -79,6 +79,8 @@ class LineExampleWriter(ExampleWriter):
 class LineExample:
     """A chunk with its verdicts, as a training reads it."""
 
+    id: str
+    """Of its document."""
     chunk: Chunk
     verdicts: str
 
@@ -89,7 +91,7 @@ def read_line_examples(path: Path) -> Iterator[LineExample]:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                example = LineExample(Chunk(row["first_line"], row["text"]), row["verdicts"])
+                example = LineExample(row["id"], Chunk(row["first_line"], row["text"]), row["verdicts"])
                 if len(example.verdicts) != example.chunk.text.count("\n") + 1:
                     raise ValueError("there must be one verdict a line")
             except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.modeling_outputs import CausalLMOutput
 
-from adaptation.answer_logits import IGNORED
-from adaptation.line_examples import KEEP, REMOVE, read_line_examples
+from adaptation.line_examples import read_line_examples
+from adaptation.line_pages import IGNORED, PageReader, Reading, Variation
 from prox.dialogue import Dialogue
 from prox.engines.judging import hidden_states, join_prompts, verdict_logits
 from prox.engines.prompts import load_tokenizer
 from prox.errors import UserError
-from prox.tagging import LinePrompt, LinePromptRenderer, verdict_tokens
+from prox.tagging import LinePromptRenderer, verdict_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,35 +28,64 @@ Item = dict[str, Any]
 
 
 class LineDataset(Dataset):
-    """The examples of a split as prompts, with a label for each place where a line is judged."""
+    """A split's chunks as they are read in the current epoch; ``input_ids`` are as many tokens as the chunk has, by
+    which batches of like length are made before an epoch begins."""
 
-    def __init__(self, path: Path, renderer: LinePromptRenderer) -> None:
-        label = {KEEP: 0, REMOVE: 1}
-        self._items: list[tuple[LinePrompt, list[int]]] = []
-        for example in read_line_examples(path):
-            prompt = renderer.chunk(example.chunk)
-            if prompt is None:
-                raise UserError(f"{path} has a chunk of more tokens than the export allowed: run it again")
-            self._items.append((prompt, [label.get(verdict, IGNORED) for verdict in example.verdicts]))
+    def __init__(self, reader: PageReader) -> None:
+        self._reader = reader
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._reader)
 
     def __getitem__(self, index: int) -> Item:
-        prompt, labels = self._items[index]
-        return {"input_ids": prompt.ids, "prompt": prompt, "labels": labels}  # batches go by the length of input_ids
+        return {"input_ids": range(self._reader.lengths[index]), "reading": self._reader.read(index, self.epoch)}
+
+
+class EpochClock(TrainerCallback):
+    """Tells the data set which epoch it is."""
+
+    def __init__(self, dataset: LineDataset) -> None:
+        self._dataset = dataset
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer, also where a resumed one begins."""
+        self._dataset.epoch = round(state.epoch or 0)
 
 
 def collate(items: Sequence[Item], padding: int) -> dict[str, torch.Tensor]:
     """A batch: ids, positions and labels [b, t]; ``text_labels`` are the next tokens of the prompts' text."""
-    batch = join_prompts([item["prompt"] for item in items], padding)
+    readings: list[Reading] = [item["reading"] for item in items]
+    batch = join_prompts([reading.prompt for reading in readings], padding)
     labels = torch.full_like(batch.ids, IGNORED)
-    labels[batch.rows, batch.columns] = torch.tensor([label for item in items for label in item["labels"]])
+    labels[batch.rows, batch.columns] = torch.tensor([label for reading in readings for label in reading.labels])
     text_labels = torch.full_like(batch.ids, IGNORED)
-    for row, item in enumerate(items):
-        end = len(item["prompt"].ids) - item["prompt"].num_lines
-        text_labels[row, : end - 1] = batch.ids[row, 1:end]
+    for row, reading in enumerate(readings):
+        end = len(reading.text) - reading.prompt.num_lines
+        text_labels[row, : end - 1] = torch.tensor(reading.text[1:end])
     return {"input_ids": batch.ids, "position_ids": batch.positions, "labels": labels, "text_labels": text_labels}
+
+
+def drop_out(model: "PreTrainedModel", share: float) -> None:
+    """Drops this share of the embeddings, and of what each layer's attention and MLP add, while ``model`` trains.
+
+    Few architectures have a setting for it. Layers are those that ``transformers`` lists under ``layers`` or ``h``.
+    """
+
+    def hook(module: nn.Module, _: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (functional.dropout(output[0], share, module.training), *output[1:])
+        return functional.dropout(output, share, module.training)
+
+    body = model.base_model
+    layers = getattr(body, "layers", None) or getattr(body, "h", None)
+    if layers is None:
+        raise UserError(f"dropout is {share}, and {type(model).__name__} has no list of layers: leave dropout at 0")
+    model.get_input_embeddings().register_forward_hook(hook)
+    for layer in layers:
+        for child in layer.children():
+            if any(parameter.dim() > 1 for parameter in child.parameters()):  # norms have vectors only
+                child.register_forward_hook(hook)
 
 
 def teach_judging(model: "PreTrainedModel", verdicts: tuple[int, int], lm_weight: float) -> None:
@@ -108,10 +138,13 @@ def train_tagger(
     tokenizer = load_tokenizer(base)
     # Of what was exported, even the chunks beyond the bounds of use teach something.
     renderer = LinePromptRenderer(replace(dialogue, max_tokens_per_character=None), tokenizer, plan["context"])
-    dataset = LineDataset(data / "train.jsonl", renderer)
+    examples = read_line_examples(data / "train.jsonl")
+    dataset = LineDataset(PageReader(examples, renderer, Variation(**plan["variation"]), arguments["seed"]))
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     check_positions(model, base)
     teach_judging(model, verdict_tokens(renderer.dialogue, tokenizer), plan["lm_weight"])
+    if plan["dropout"]:
+        drop_out(model, plan["dropout"])
     resume = arguments.pop("resume_from_checkpoint")
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     settings = TrainingArguments(**arguments, remove_unused_columns=False, label_names=["labels"])
@@ -126,6 +159,6 @@ def train_tagger(
         train_dataset=dataset,
         data_collator=functools.partial(collate, padding=padding),
         processing_class=tokenizer,
-        callbacks=[callback],
+        callbacks=[callback, EpochClock(dataset)],
     )
     trainer.train(resume_from_checkpoint=resume)

@@ -121,6 +121,8 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "precision": config.precision,
         "context": report["context"],
         "lm_weight": config.lm_weight,
+        "dropout": config.dropout,
+        "variation": {name: getattr(config, name) for name in ("shift_chunks", "line_dropout", "token_noise")},
         "metrics": str(config.output / METRICS),
     }
 

@@ -120,7 +120,7 @@ class LinePromptRenderer:
     def chunk(self, chunk: Chunk) -> LinePrompt | None:
         """The prompt of a chunk; None where it would be too long, or is unlike what was taught."""
         lines = self.dialogue.shown(chunk.text).split("\n")
-        return self._prompt(lines, encode_lines(self.tokenizer, lines))
+        return self.prompt(lines, encode_lines(self.tokenizer, lines))
 
     def chunks(self, texts: Sequence[str], window: int) -> list[list[tuple[Chunk, LinePrompt | None]]]:
         """Each document in chunks of at most ``window`` tokens, places included, with their prompts.
@@ -138,7 +138,7 @@ class LinePromptRenderer:
             chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
             spans = [slice(chunk.first_line, chunk.end_line) for chunk in chunks]
             prompts = [
-                None if chunk.skipped else self._prompt(short[span], ids[span])
+                None if chunk.skipped else self.prompt(short[span], ids[span])
                 for chunk, span in zip(chunks, spans, strict=True)
             ]
             found.append(
@@ -149,8 +149,8 @@ class LinePromptRenderer:
             )
         return found
 
-    def _prompt(self, shown: Sequence[str], lines: Sequence[list[int]]) -> LinePrompt | None:
-        """The prompt of lines as they are shown, with their ids."""
+    def prompt(self, shown: Sequence[str], lines: Sequence[list[int]]) -> LinePrompt | None:
+        """The prompt of lines as they are shown, with their ids; None as ``chunk`` says."""
         limit = self.dialogue.max_tokens_per_character
         if limit is not None and tokens_per_character(shown, lines) > limit:
             return None

@@ -21,9 +21,10 @@ from transformers import (
 
 from adaptation.__main__ import VERBS
 from adaptation.examples import Example
-from adaptation.line_examples import read_line_examples, verdicts_of
+from adaptation.line_examples import LineExample, read_line_examples, verdicts_of
+from adaptation.line_pages import PageReader, Reading, Variation
 from adaptation.line_scores import choose_threshold
-from adaptation.tagger import check_positions, collate, teach_judging
+from adaptation.tagger import LineDataset, check_positions, collate, drop_out, teach_judging
 from prox.chunking import Chunk
 from prox.command import main
 from prox.dialogue import Dialogue, load_dialogue
@@ -115,17 +116,9 @@ def test_a_tagger_is_trained_chosen_and_used(
 @pytest.mark.timeout(300)
 def test_a_killed_training_ends_with_the_same_weights(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     data = export(split, tiny_checkpoint, tmp_path / "data")
-    command = [
-        sys.executable,
-        "-m",
-        "adaptation",
-        "train",
-        "--data",
-        str(data),
-        "--base",
-        str(tiny_checkpoint),
-        *TRAINING,
-    ]
+    varied = ["--dropout", "0.1", "--shift_chunks", "true", "--line_dropout", "0.2", "--token_noise", "0.1"]
+    command = [sys.executable, "-m", "adaptation", "train", "--data", str(data), "--base", str(tiny_checkpoint)]
+    command += [*TRAINING, *varied]
     subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True)
     killed = tmp_path / "killed"
     process = subprocess.Popen([*command, "--output", str(killed)])
@@ -156,9 +149,7 @@ def items(tiny_tokenizer: PreTrainedTokenizerBase, *labels: list[int]) -> list[d
     renderer = LinePromptRenderer(Dialogue(kind="tagger", layout="plain", system=""), tiny_tokenizer, 512)
     texts = ["\n".join(f"line {'x' * number}" for number in range(len(one))) for one in labels]
     prompts = [renderer.chunk(Chunk(0, text)) for text in texts]
-    return [
-        {"input_ids": prompt.ids, "prompt": prompt, "labels": one} for prompt, one in zip(prompts, labels, strict=True)
-    ]
+    return [{"reading": Reading(prompt, one, prompt.ids)} for prompt, one in zip(prompts, labels, strict=True)]
 
 
 def gradients(model: PreTrainedModel) -> list[torch.Tensor]:
@@ -188,7 +179,7 @@ def test_the_text_s_loss_is_that_of_a_language_model(
 ) -> None:
     (item,) = items(tiny_tokenizer, [0, 1])
     batch = collate([item], 2)
-    text = batch["input_ids"][:, : -item["prompt"].num_lines]
+    text = batch["input_ids"][:, : -item["reading"].prompt.num_lines]
     plain = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32)(input_ids=text, labels=text).loss
     difference = taught(0.5)(**batch).loss - taught(0.0)(**batch).loss
     assert difference.item() == pytest.approx(0.5 * plain.item(), rel=1e-4)
@@ -203,6 +194,68 @@ def test_a_batch_without_a_verdict_breaks_nothing(
     loss.backward()
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(model))
+
+
+def read_pages(tiny_tokenizer: PreTrainedTokenizerBase, variation: Variation) -> PageReader:
+    """One page of ten lines in chunks of six and four, another of one line; their verdicts tell lines apart."""
+    renderer = LinePromptRenderer(Dialogue(kind="tagger", layout="plain", system=""), tiny_tokenizer, 512)
+    lines = [f"line {'x' * number}" for number in range(10)]
+    chunks = [("b", 6, lines[6:]), ("a", 0, ["alone"]), ("b", 0, lines[:6])]
+    examples = [
+        LineExample(name, Chunk(first, "\n".join(text)), ("=-?-=-=-=-"[first:])[: len(text)])
+        for name, first, text in chunks
+    ]
+    return PageReader(iter(examples), renderer, variation, seed=0)
+
+
+def test_chunks_are_read_as_they_are(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    reader = read_pages(tiny_tokenizer, Variation())
+    assert len(reader) == 3
+    readings = [reader.read(number, epoch=0) for number in range(3)]
+    assert [reading.labels for reading in readings] == [[0], [0, 1, -100, 1, 0, 1], [0, 1, 0, 1]]
+    assert [len(reading.prompt.ids) for reading in readings] == reader.lengths
+    assert readings[1].text == readings[1].prompt.ids
+    assert "line xxxxxx\nline xxxxxxx\n" in tiny_tokenizer.decode(readings[2].text)
+
+
+def test_each_epoch_reads_a_page_otherwise_and_a_resumed_one_the_same(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    variation = Variation(shift_chunks=True, line_dropout=0.2, token_noise=0.1)
+    reader, again = read_pages(tiny_tokenizer, variation), read_pages(tiny_tokenizer, variation)
+    label_of_line = {6 + number: label for number, label in enumerate([0, 1, -100, 1, 0, 1, 0, 1, 0, 1])}
+    seen, starts = set(), set()
+    for epoch in range(40):
+        reading = reader.read(1, epoch)
+        assert reading == again.read(1, epoch)
+        assert len(reading.labels) == reading.prompt.num_lines
+        text = tiny_tokenizer.decode(reading.text[: len(reading.text) - reading.prompt.num_lines])
+        lengths = [len(line) + 1 for line in text.splitlines() if line.startswith("line")]
+        assert [label_of_line[length] for length in lengths] == reading.labels  # each line keeps its own verdict
+        assert len(reading.prompt.ids) <= max(reader.lengths)
+        places = reading.prompt.ids[-reading.prompt.num_lines :]
+        assert set(places) == {tiny_tokenizer.eos_token_id}
+        seen.add(tuple(reading.prompt.ids))
+        starts.add(lengths[0])
+        assert reader.read(0, epoch).labels == [0]  # a page of one line has nothing to leave out
+    assert len(seen) > 35
+    assert len(starts) > 3
+
+
+def test_batches_of_an_epoch_are_those_of_that_epoch(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    dataset = LineDataset(read_pages(tiny_tokenizer, Variation(line_dropout=0.3)))
+    dataset.epoch = 7
+    reader = read_pages(tiny_tokenizer, Variation(line_dropout=0.3))
+    assert [dataset[number]["reading"] for number in range(3)] == [reader.read(number, 7) for number in range(3)]
+    assert len(dataset[1]["input_ids"]) == reader.lengths[1]
+
+
+def test_dropout_is_for_training_only(tiny_checkpoint: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, dtype=torch.float32).eval()
+    ids = torch.arange(5, 15)[None]
+    plain = model(input_ids=ids).logits
+    drop_out(model, 0.3)
+    assert torch.equal(model(input_ids=ids).logits, plain)
+    model.train()
+    assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_a_base_must_read_positions(tiny_checkpoint: Path) -> None:
