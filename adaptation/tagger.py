@@ -15,6 +15,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from adaptation.line_examples import read_line_examples
 from adaptation.line_pages import IGNORED, PageReader, Reading, Variation
+from prox.compiling import layers_of
 from prox.dialogue import Dialogue
 from prox.engines.judging import hidden_states, join_prompts, verdict_logits
 from prox.engines.prompts import load_tokenizer
@@ -69,7 +70,7 @@ def collate(items: Sequence[Item], padding: int) -> dict[str, torch.Tensor]:
 def drop_out(model: "PreTrainedModel", share: float) -> None:
     """Drops this share of the embeddings, and of what each layer's attention and MLP add, while ``model`` trains.
 
-    Few architectures have a setting for it. Layers are those that ``transformers`` lists under ``layers`` or ``h``.
+    Few architectures have a setting for it.
     """
 
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
@@ -77,8 +78,7 @@ def drop_out(model: "PreTrainedModel", share: float) -> None:
             return (functional.dropout(output[0], share, module.training), *output[1:])
         return functional.dropout(output, share, module.training)
 
-    body = model.base_model
-    layers = getattr(body, "layers", None) or getattr(body, "h", None)
+    layers = layers_of(model.base_model)
     if layers is None:
         raise UserError(f"dropout is {share}, and {type(model).__name__} has no list of layers: leave dropout at 0")
     model.get_input_embeddings().register_forward_hook(hook)

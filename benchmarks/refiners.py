@@ -173,9 +173,10 @@ def kinds(options: argparse.Namespace, pages: list[str]) -> None:
     if not options.tagger:
         raise SystemExit("give --tagger, a folder or hub name, beside --refiner, which writes programs")
     names = {"generative": options.refiner, "tagger": options.tagger}
-    config = EngineConfig(dtype=options.dtype)
+    settings = {"generative": EngineConfig(dtype=options.dtype)}
+    settings |= {"tagger": EngineConfig(dtype=options.dtype, compile=options.compile)}
     asked = {kind: load_dialogue(name, Dialogue()) for kind, name in names.items()}
-    loaded = {kind: LocalEngine(engine_for(config, asked[kind]), name) for kind, name in names.items()}
+    loaded = {kind: LocalEngine(engine_for(settings[kind], asked[kind]), name) for kind, name in names.items()}
     ways = {
         kind: partial(refine, engine, asked[kind].resolved(engine.tokenizer), pages) for kind, engine in loaded.items()
     }
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=("local", "vllm"), default="vllm", help="engine of `document`")
     parser.add_argument("--tagger", help="of `kinds`: checkpoint folder or hub name of a tagger")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of `kinds`")
+    parser.add_argument("--compile", action="store_true", help="have the tagger of `kinds` compiled")
     parser.add_argument("--chunks", type=int, help="most chunks of `engines`; unset: all")
     parser.add_argument("--server", help="URL of a server of the refiner, up to and including /v1, for `engines`")
     parser.add_argument("--repeats", type=int, default=3, help="turns counted")

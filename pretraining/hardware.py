@@ -1,8 +1,5 @@
 """Chooses device, precision and strategy, and says why a combination can't work."""
 
-import logging
-import os
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,10 +12,9 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from pretraining.configs import TrainConfig
 from pretraining.models import LanguageModel
+from prox.compiling import has_compiler
 from prox.errors import UserError
 from prox.precision import multiplies_bf16
-
-log = logging.getLogger("prox")
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,6 @@ class Hardware:
     def world_size(self) -> int:
         """Devices in all."""
         return self.devices * self.num_nodes
-
-
-def has_compiler() -> bool:
-    """True where torch.compile can make code for a CPU; says so where it can't."""
-    found = any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++") if name)
-    if not found:
-        log.warning("--compile true needs a C++ compiler on a CPU, and there is none (g++): training goes on without")
-    return found
 
 
 def resolve(config: TrainConfig) -> Hardware:

@@ -8,6 +8,7 @@ from prox.answers import in_document
 from prox.chunking import Chunk
 from prox.dialogue import Dialogue, Prompt, PromptRenderer
 from prox.engines import Completion, Engine, EngineConfig, Failure
+from prox.errors import UserError
 from prox.precision import multiplies_bf16
 from prox.tagging import LinePrompt, LinePromptRenderer, program_of_probabilities, verdict_tokens
 
@@ -92,7 +93,10 @@ def engine_for(config: EngineConfig, dialogue: Dialogue) -> EngineConfig:
     """The engine's config with ``dtype`` settled for a tagger on a CPU: bfloat16 where the hardware multiplies it.
 
     A tagger's work is one large matrix product after the other, and its verdicts are computed in float32 in any case.
+    Raises ``UserError`` where another kind is to be compiled, whose inputs grow by a token at a time.
     """
+    if config.compile and dialogue.kind != "tagger":
+        raise UserError("engine.compile is for taggers, and this refiner writes: leave it out")
     if dialogue.kind == "generative" or config.kind != "local" or config.dtype != "auto":
         return config
     import torch

@@ -150,6 +150,9 @@ class EngineConfig:
     where larger batches of the quickstart's refiner were slower (3,072 for a tagger), and 65,536 on CUDA."""
     max_context: int | None = None
     """Longest sequence in tokens; unset takes the model's own."""
+    compile: bool = False
+    """Have torch compile a tagger's layers: half a minute to begin with, then faster (docs/benchmarks.md), so that it
+    pays from some thousand pages on. Local engine only; on a CPU it needs a C++ compiler."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
     """Settings of kind `vllm`."""
     base_url: str = ""
@@ -177,6 +180,8 @@ class EngineConfig:
                 found.append(f"engine.base_url {self.base_url!r} is no address: give the server's URL, ending in /v1")
             if self.dtype != "auto":
                 found.append(f"engine.dtype is {self.dtype}: a server has loaded its weights already, leave it `auto`")
+        if self.compile and self.kind != "local":
+            found.append(f"engine.compile is for engine.kind local: {self.kind} has ways of its own, leave it out")
         least = {"batch_size": 1, "max_batch_tokens": 1, "max_context": 2, "concurrency": 1, "max_retries": 0}
         for name, minimum in least.items():
             value = getattr(self, name)

@@ -14,6 +14,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from prox.compiling import compile_layers
 from prox.engines.base import Completion, EngineConfig, Failure, Message
 from prox.engines.constraint import Constrainer
 from prox.engines.judging import batches_by_length, hidden_states, join_prompts, verdict_logits
@@ -59,6 +60,8 @@ class LocalEngine:
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoint {checkpoint!r}: its weights can't be loaded ({error})") from error
         self.model = model.to(self.device).eval()
+        if config.compile:
+            compile_layers(self.model.base_model, self.device.type == "cuda")
         longest = num_positions(model.config) or config.max_context
         if longest is None:
             raise UserError(f"checkpoint {checkpoint!r} names no longest context: set engine.max_context")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prox.chunk_refiner import chunk_refiner, chunk_renderer
+from prox.chunk_refiner import chunk_refiner, chunk_renderer, engine_for
 from prox.chunking import Chunk
 from prox.dialogue import Dialogue
 from prox.engines import EngineConfig
@@ -56,6 +56,22 @@ def test_a_judgement_is_the_model_s_next_token(reference: LocalEngine, tiny_chec
         for found, right in zip(engine.judge(prompts, verdicts), expected, strict=True):
             assert found == pytest.approx(right, abs=1e-5)
     assert len({round(value, 6) for row in expected for value in row}) > 5  # not one answer for all
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_compiled_layers_judge_the_same(reference: LocalEngine, tiny_checkpoint: Path) -> None:
+    verdicts = verdict_tokens(TAGGER, reference.tokenizer)
+    prompts = prompts_of(reference)
+    compiled = LocalEngine(EngineConfig(compile=True, batch_size=2), str(tiny_checkpoint))
+    for found, right in zip(compiled.judge(prompts, verdicts), reference.judge(prompts, verdicts), strict=True):
+        assert found == pytest.approx(right, abs=1e-5)
+
+
+def test_only_taggers_are_compiled() -> None:
+    with pytest.raises(UserError, match="is for taggers"):
+        engine_for(EngineConfig(compile=True), Dialogue())
+    assert any("engine.kind local" in problem for problem in EngineConfig(kind="vllm", compile=True).problems())
 
 
 def test_programs_have_the_document_s_line_numbers(reference: LocalEngine) -> None:
