@@ -7,8 +7,8 @@
 
 train: seconds of an optimizer step, as a median over the steps after the first ones, of (a) this project's loop,
 (b) litgpt's own `pretrain`, (c) a plain Hugging Face Trainer with the Llama of the same shape. The same shards,
-sequence length, micro and global batch, optimizer settings and number format, each in a process of its own, in turns.
-litgpt compiles its model always; the others are shown both ways.
+sequence length, micro and global batch, optimizer (AdamW) and number format, each in a process of its own, in turns, on
+one device. litgpt compiles its model always; the others are shown both ways.
 
 tokenize: seconds for the whole of a documents artefact, of (a) `pretraining tokenize`, (b) datatrove's pipeline with
 its defaults (one task, reader and DocumentTokenizer), (c) one `encode` a document in a Python loop, packed into rows of
@@ -17,6 +17,7 @@ T + 1 tokens whose unfinished last is left out, as the authors do. MB are bytes 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -224,7 +225,11 @@ def compare_training(options: argparse.Namespace) -> None:
     for _ in range(options.repeats):
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.pretraining", "train", "--way", way, *sys.argv[2:]]
-            done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+            one_device = {
+                **os.environ,
+                "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0],
+            }
+            done = subprocess.run(command, cwd=REPOSITORY, env=one_device, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{way} failed:\n{done.stderr}")
             times[way] += json.loads(done.stdout.splitlines()[-1])

@@ -6,6 +6,8 @@ older ones go only after the newer one is in place.
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_state_dict,
-    set_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
 )
 from torch.optim import Optimizer
 
@@ -28,6 +31,7 @@ CHECKPOINTS = "checkpoints"
 STATE = "state.ckpt"
 MODEL = "model"
 WEIGHTS = "lit_model.pth"
+CONFIG = "model_config.yaml"
 # The context is left out: weights may be trained on at another.
 ARCHITECTURE = (
     "n_layer",
@@ -57,9 +61,30 @@ def sync_to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
-def publish(aside: Path, folder: Path) -> None:
-    """Renames a finished folder to its name, for good."""
-    sync_to_disk(aside)
+def remove(folder: Path) -> None:
+    """Deletes a folder under another name, so that a kill leaves no half of it under this one."""
+    if folder.exists():
+        condemned = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(condemned, ignore_errors=True)
+        folder.rename(condemned)
+        shutil.rmtree(condemned, ignore_errors=True)  # what is left is hidden, and goes with the next one
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, which takes its name when everything in it is on the disk.
+
+    Left by an error, a full disk for example, it is deleted, and what stood there before stays.
+    """
+    aside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        sync_to_disk(aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)  # gives back what it took
+        raise
     remove(folder)
     aside.rename(folder)
     sync = os.open(folder.parent, os.O_RDONLY)
@@ -67,23 +92,6 @@ def publish(aside: Path, folder: Path) -> None:
         os.fsync(sync)
     finally:
         os.close(sync)
-
-
-def remove(folder: Path) -> None:
-    """Deletes a folder under another name, so that a kill leaves no half of it under this one."""
-    if folder.exists():
-        condemned = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(condemned, ignore_errors=True)
-        folder.rename(condemned)
-        shutil.rmtree(condemned)
-
-
-def start_aside(folder: Path) -> Path:
-    """An empty folder next to ``folder`` to write into."""
-    aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    return aside
 
 
 def complete_checkpoints(output: Path) -> list[Path]:
@@ -108,6 +116,23 @@ def gather(model: LanguageModel, optimizer: Optimizer | None = None) -> dict[str
     return {"model": weights, "optimizer": moments}
 
 
+def by_main_process(fabric: Fabric, write: Callable[[], None]) -> None:
+    """Has the main process write while the others wait. What fails there ends all of them.
+
+    Raises:
+        OSError: in the main process, the disk is full or gone.
+        UserError: in the others.
+    """
+    failure: OSError | None = None
+    if fabric.is_global_zero:
+        try:
+            write()
+        except OSError as error:
+            failure = error
+    if fabric.broadcast(failure is not None):
+        raise failure or UserError("the main process could not save")
+
+
 def save_checkpoint(
     fabric: Fabric, output: Path, model: LanguageModel, optimizer: Optimizer, progress: dict[str, Any], keep: int
 ) -> None:
@@ -119,19 +144,16 @@ def save_checkpoint(
         OSError: the disk is full or gone; earlier checkpoints are as they were.
     """
     state = gather(model, optimizer) | progress
-    if fabric.is_global_zero:
-        folder = output / CHECKPOINTS / f"step-{progress['step']:08d}"
-        aside = start_aside(folder)
-        try:
-            save(state, aside / STATE)
-        except OSError:
-            shutil.rmtree(aside, ignore_errors=True)  # gives back what it took
-            raise
-        publish(aside, folder)
+
+    def write() -> None:
+        with new_folder(output / CHECKPOINTS / f"step-{progress['step']:08d}") as folder:
+            save_config(model.config, folder)
+            save(state, folder / STATE)
         if keep:
             for old in complete_checkpoints(output)[:-keep]:
                 remove(old)
-    fabric.barrier()
+
+    by_main_process(fabric, write)
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -140,44 +162,53 @@ def save(content: dict[str, Any], path: Path) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if error.__context__ is not None and isinstance(error.__context__, OSError):
+            if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
-def load_newest(output: Path, model: LanguageModel, optimizer: Optimizer) -> dict[str, Any] | None:
-    """Fills model and optimizer from the newest complete checkpoint, and returns its progress; None without one."""
-    checkpoints = complete_checkpoints(output)
-    if not checkpoints:
+def load_newest(fabric: Fabric, output: Path, model: LanguageModel, optimizer: Optimizer) -> dict[str, Any] | None:
+    """Fills model and optimizer from the newest complete checkpoint, and returns its progress; None without one.
+
+    The main process looks and reads, for all: others may not see yet what is on a network's disk.
+    """
+    newest = fabric.broadcast(next(reversed(complete_checkpoints(output)), None))
+    if newest is None:
         return None
-    state = torch.load(checkpoints[-1] / STATE, map_location="cpu", weights_only=True, mmap=True)
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=state.pop("model"),
-        optim_state_dict=state.pop("optimizer"),
-        options=StateDictOptions(full_state_dict=True, cpu_offload=False),
-    )
-    return state
+    state: dict[str, Any] = {"model": {}, "optimizer": {}}
+    if fabric.is_global_zero:
+        # Not mapped: a mapped file could not be deleted for good while the run goes on.
+        state = torch.load(newest / STATE, map_location="cpu", weights_only=True)
+    weights, moments = state.pop("model"), state.pop("optimizer")
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=fabric.world_size > 1)
+    # One by one: set_state_dict takes empty weights, which all but one process have, for none to be set.
+    set_model_state_dict(model, weights, options=options)
+    set_optimizer_state_dict(model, optimizer, moments, options=options)
+    return fabric.broadcast(state)
 
 
 def save_model(fabric: Fabric, output: Path, model: LanguageModel) -> None:
     """Writes the final weights as litgpt does: ``model/lit_model.pth`` and ``model/model_config.yaml``."""
     content = gather(model)
-    if fabric.is_global_zero:
-        folder = output / MODEL
-        aside = start_aside(folder)
-        save_config(model.config, aside)
-        save(content, aside / WEIGHTS)
-        publish(aside, folder)
-    fabric.barrier()
+
+    def write() -> None:
+        with new_folder(output / MODEL) as folder:
+            save_config(model.config, folder)
+            save(content, folder / WEIGHTS)
+
+    by_main_process(fabric, write)
+
+
+def weights_folder(artifact: Path, step: int | None = None) -> Path:
+    """Where an artefact of `train` or `import` has its weights and their config: final, or of the checkpoint at
+    ``step``."""
+    return artifact / MODEL if step is None else artifact / CHECKPOINTS / f"step-{step:08d}"
 
 
 def read_weights(artifact: Path, step: int | None = None) -> dict[str, torch.Tensor]:
-    """The weights of a train artefact on the CPU: final, or those of the checkpoint at ``step``."""
-    path = artifact / MODEL / WEIGHTS if step is None else artifact / CHECKPOINTS / f"step-{step:08d}" / STATE
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return content["model"]
+    """The weights of an artefact on the CPU."""
+    path = weights_folder(artifact, step) / (WEIGHTS if step is None else STATE)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["model"]
 
 
 def load_weights(model: GPT, artifact: Path) -> None:
@@ -187,7 +218,7 @@ def load_weights(model: GPT, artifact: Path) -> None:
         UserError: they are of another architecture. Some differences no weight's shape would give away: the number of
             heads, the rotary base.
     """
-    there = Config.from_file(artifact / MODEL / "model_config.yaml")
+    there = Config.from_file(weights_folder(artifact) / CONFIG)
     differences = [
         f"{name} is {getattr(there, name)!r}, not {getattr(model.config, name)!r}"
         for name in ARCHITECTURE

@@ -1,5 +1,7 @@
 """Configs of the pre-training verbs. Imports nothing heavy: a finished step must be skipped within a second."""
 
+import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,8 @@ STATS = "stats.json"
 # Published peaks of dense bf16 matrix products, in FLOP/s (the SXM boards where there are several).
 PEAK_FLOPS = {"A100": 312e12, "H100": 989.4e12, "H200": 989.4e12, "L40S": 362e12}
 PLANNED_MFU = 0.5
+CHECKPOINT_BYTES = 12
+"""A parameter: itself and AdamW's two moments, in float32."""
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>")
 BYTES = 256
 
@@ -79,6 +83,21 @@ class TokenizeConfig(CommandConfig):
 
     def inputs(self) -> list[Path]:
         return [path for path in (self.documents, self.tokenizer) if path]
+
+
+COUNTS = ("global_batch_size", "micro_batch_size", "num_nodes", "save_interval", "log_interval", "decay_steps")
+COUNTS += ("validation_interval", "validation_sequences", "early_stop_step")
+# Names of fields, their least value, and what they must stay below.
+RANGES: dict[tuple[str, ...], tuple[float, float, str]] = {
+    COUNTS: (1, math.inf, "at least 1"),
+    ("learning_rate", "max_gradient_norm", "peak_flops"): (sys.float_info.min, math.inf, "above 0, and finite"),
+    ("warmup_steps", "keep_checkpoints", "weight_decay", "min_learning_rate", "seed"): (
+        0,
+        math.inf,
+        "at least 0, and finite",
+    ),
+    ("beta1", "beta2"): (0, 1, "at least 0 and below 1"),
+}
 
 
 @dataclass
@@ -180,7 +199,7 @@ class TrainConfig(CommandConfig):
 
     def resolved_sequence_length(self) -> int:
         """Tokens per sequence."""
-        return self.sequence_length or self.resolved_shape().context
+        return self.resolved_shape().context if self.sequence_length is None else self.sequence_length
 
     def resolved_steps(self) -> int:
         """Optimizer steps to take."""
@@ -201,10 +220,11 @@ class TrainConfig(CommandConfig):
         return [path for path in paths if path]
 
     def volatile_fields(self) -> frozenset[str]:
-        """When a run is saved, what it logs, and how many devices it is spread over, does not decide what it is: the
-        weights are the same up to the order of sums."""
-        saving = {"save_interval", "keep_checkpoints", "log_interval", "peak_flops"}
-        return VOLATILE_FIELDS | saving | {"devices", "num_nodes", "strategy", "sharding", "activation_checkpointing"}
+        """When a run is saved, what it logs, and how it is spread over devices, does not decide what it is: the weights
+        are the same up to the order of sums."""
+        saving = {"save_interval", "keep_checkpoints", "log_interval", "peak_flops", "validation_interval"}
+        spreading = {"devices", "num_nodes", "strategy", "sharding", "micro_batch_size", "accelerator"}
+        return VOLATILE_FIELDS | saving | spreading | {"activation_checkpointing", "compile"}
 
     def problems(self) -> list[str]:
         found = [] if self.dry_run else self._input_problems()  # a plan may be made before there is data
@@ -234,39 +254,22 @@ class TrainConfig(CommandConfig):
         for number, source in enumerate(self.mixture or []):
             option = f"mixture[{number}].tokens"
             found += require_file(source.tokens, STATS, option, "`pretraining tokenize`")
-            if not source.weight > 0:
-                found.append(f"--mixture[{number}].weight {source.weight}: must be above 0")
+            if not 0 < source.weight < math.inf:
+                found.append(f"--mixture[{number}].weight {source.weight}: must be above 0, and finite")
         return found if self.mixture else [*found, "--mixture is empty: give at least one source"]
 
     def _number_problems(self) -> list[str]:
-        """Fields out of range, each on its own."""
+        """Fields out of range, each on its own, and two that are at odds."""
         found = []
-        for name in (
-            "global_batch_size",
-            "micro_batch_size",
-            "num_nodes",
-            "save_interval",
-            "log_interval",
-            "decay_steps",
-            "validation_interval",
-            "validation_sequences",
-        ):
-            if getattr(self, name) < 1:
-                found.append(f"--{name} {getattr(self, name)}: must be at least 1")
-        for name in ("learning_rate", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                found.append(f"--{name} {getattr(self, name)}: must be above 0")
-        for name in ("warmup_steps", "keep_checkpoints", "weight_decay", "min_learning_rate"):
-            if getattr(self, name) < 0:
-                found.append(f"--{name} {getattr(self, name)}: must not be negative")
+        for names, (least, limit, rule) in RANGES.items():
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not least <= value < limit:
+                    found.append(f"--{name} {value}: must be {rule}")
         if self.min_learning_rate > self.learning_rate:
             found.append(f"--min_learning_rate {self.min_learning_rate} is above --learning_rate {self.learning_rate}")
         if self.devices < 1 and self.devices != -1:
             found.append(f"--devices {self.devices}: give a number of devices, or -1 for all")
-        if self.early_stop_step is not None and self.early_stop_step < 1:
-            found.append(f"--early_stop_step {self.early_stop_step}: must be at least 1")
-        if self.peak_flops is not None and not self.peak_flops > 0:
-            found.append(f"--peak_flops {self.peak_flops}: must be above 0")
         if self.sharding == "hybrid" and self.strategy != "fsdp":
             found.append("--sharding hybrid is a way of --strategy fsdp: set that too")
         return found
@@ -301,12 +304,12 @@ class TrainConfig(CommandConfig):
     def _token_problems(self) -> list[str]:
         """Shards that this model can't be trained on, or measured on."""
         shape, length = self.resolved_shape(), self.resolved_sequence_length()
-        found, vocabularies = [], {}
+        found, tokenizers = [], {}
         for path in [*(source.tokens for source in self.sources()), *([self.validation] if self.validation else [])]:
             if self.dry_run and not (path / STATS).is_file():
                 continue
             stats = read_json(path / STATS)
-            vocabularies[path] = stats["vocab_size"]
+            tokenizers[path] = stats.get("tokenizer", "not recorded")
             if stats["vocab_size"] > shape.vocab_size:
                 found.append(
                     f"{path} was made with a tokenizer of {stats['vocab_size']} tokens, but {shape.name} has "
@@ -317,9 +320,9 @@ class TrainConfig(CommandConfig):
                     f"{path} holds {stats['tokens']} tokens: not one sequence of {length} and its next token; use more "
                     "documents or a smaller --sequence_length"
                 )
-        if len(set(vocabularies.values())) > 1:
-            sizes = ", ".join(f"{path} {size}" for path, size in vocabularies.items())
-            found.append(f"these shards were made with different tokenizers (vocabularies: {sizes}): use one for all")
+        if len(set(tokenizers.values())) > 1:
+            marks = ", ".join(f"{path} {mark}" for path, mark in tokenizers.items())
+            found.append(f"these shards were made with different tokenizers ({marks}): use one for all")
         return found
 
     def plan(self) -> dict[str, Any]:
@@ -339,6 +342,11 @@ class TrainConfig(CommandConfig):
                 f"{name} {flops / (PLANNED_MFU * peak) / 3_600:,.1f}" for name, peak in PEAK_FLOPS.items()
             ),
         }
+        checkpoints = (self.last_step() - 1) // self.save_interval
+        checkpoints = min(checkpoints, self.keep_checkpoints or checkpoints)
+        plan["disk for checkpoints"] = (
+            f"{checkpoints * shape.num_parameters() * CHECKPOINT_BYTES / 1e9:,.1f} GB ({checkpoints} kept)"
+        )
         weights = sum(source.weight for source in self.sources())
         for source in self.sources():
             if (source.tokens / STATS).is_file():
@@ -377,14 +385,25 @@ class ExportConfig(CommandConfig):
     tokenizer: Path | None = None
     """Tokenizer folder, copied next to the model; its special tokens become the model's."""
     step: int | None = None
-    """Export the checkpoint of this step; null: the final model."""
+    """Export the checkpoint of this step, of a training that may still be running; null: the final model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the exported weights."""
 
     def problems(self) -> list[str]:
-        wanted = "model" if self.step is None else f"checkpoints/step-{self.step:08d}"
-        found = require_file(self.checkpoint, wanted, "checkpoint", "`pretraining train`")
+        if self.step is None:
+            found = require_file(self.checkpoint, "model", "checkpoint", "`pretraining train`")
+        else:
+            found = self._step_problems(self.step)
         return found + require_file(self.tokenizer, "tokenizer.json", "tokenizer", "`pretraining tokenizer`")
+
+    def _step_problems(self, step: int) -> list[str]:
+        """A checkpoint that is not there; of a training that is not finished it may be."""
+        if self.checkpoint is None:
+            return ["--checkpoint is not set: give the folder that `pretraining train` writes"]
+        there = sorted(path.name for path in self.checkpoint.glob("checkpoints/step-*"))
+        if f"step-{step:08d}" in there:
+            return []
+        return [f"--checkpoint {self.checkpoint} has no step {step}; there are: {', '.join(there) or 'none'}"]
 
     def inputs(self) -> list[Path]:
         return [path for path in (self.checkpoint, self.tokenizer) if path]

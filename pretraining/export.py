@@ -7,7 +7,7 @@ from litgpt import Config
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from pretraining.checkpoint import MODEL, read_weights
+from pretraining.checkpoint import CONFIG, read_weights, weights_folder
 from pretraining.configs import ExportConfig
 from pretraining.huggingface import family_of, largest_difference, require_equal, to_huggingface
 from prox.artifact import SUCCESS, read_json, write_atomically
@@ -44,7 +44,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Raises:
         UserError: the tokenizer has more tokens than the model, or the exported model computes other logits.
     """
-    architecture = Config.from_file(config.checkpoint / MODEL / "model_config.yaml")
+    architecture = Config.from_file(weights_folder(config.checkpoint, config.step) / CONFIG)
     tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     if len(tokenizer) > architecture.padded_vocab_size:
         raise UserError(
@@ -60,5 +60,5 @@ def export(config: ExportConfig) -> dict[str, Any]:
     model.to(getattr(torch, config.dtype)).save_pretrained(config.output)
     tokenizer.save_pretrained(config.output)
     write_atomically(config.output / "README.md", model_card(architecture, model, config, difference))
-    step = config.step or read_json(config.checkpoint / SUCCESS)["summary"]["step"]
+    step = config.step if config.step is not None else read_json(config.checkpoint / SUCCESS)["summary"]["step"]
     return {"parameters": model.num_parameters(), "step": step, "largest_logit_difference": f"{difference:.1e}"}

@@ -1,6 +1,7 @@
 """Chooses device, precision and strategy, and says why a combination can't work."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Literal
 
@@ -8,13 +9,17 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import fully_shard
 
 from pretraining.configs import TrainConfig
 from pretraining.models import LanguageModel
 from prox.compiling import has_compiler
 from prox.errors import UserError
 from prox.precision import multiplies_bf16
+from prox.ranks import launched_processes
+
+LONGEST_WAIT = timedelta(hours=2)
+"""For the main process, which alone writes checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -72,41 +77,45 @@ def resolve(config: TrainConfig) -> Hardware:
 def shard(model: LanguageModel, mesh: DeviceMesh, hardware: Hardware) -> LanguageModel:
     """Spreads the weights over the devices, a layer at a time (FSDP2): whole while they are used, in parts otherwise.
 
-    ``hybrid`` keeps a whole copy on each node, so that only gradients travel between nodes.
+    ``hybrid`` keeps a whole copy on each node, so that only gradients travel between nodes. Weights travel in float32,
+    and autocast makes them smaller, as on one device: a run may change its strategy and compute the same.
     """
     data = mesh["data_parallel"]
     if hardware.sharding == "hybrid":
         data = init_device_mesh(
             hardware.accelerator, (hardware.num_nodes, hardware.devices), mesh_dim_names=("copies", "parts")
         )
-    policy = MixedPrecisionPolicy()
-    if hardware.precision == "bf16-mixed":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     for block in model.transformer.h:
-        fully_shard(block, mesh=data, mp_policy=policy)
-    return fully_shard(model, mesh=data, mp_policy=policy)
+        fully_shard(block, mesh=data)
+    return fully_shard(model, mesh=data)
 
 
 def build_strategy(hardware: Hardware) -> Strategy | str:
     """Fabric's strategy; a single device needs none."""
     if hardware.strategy == "fsdp":
         return ModelParallelStrategy(
-            partial(shard, hardware=hardware), data_parallel_size=hardware.world_size, tensor_parallel_size=1
+            partial(shard, hardware=hardware),
+            data_parallel_size=hardware.world_size,
+            tensor_parallel_size=1,
+            timeout=LONGEST_WAIT,
         )
-    return DDPStrategy() if hardware.strategy == "ddp" else "auto"
+    return DDPStrategy(timeout=LONGEST_WAIT) if hardware.strategy == "ddp" else "auto"
 
 
 def build_fabric(config: TrainConfig, hardware: Hardware) -> Fabric:
-    """A launched Fabric; the global batch must divide over its devices.
+    """A launched Fabric, of as many processes as the config says.
 
     Raises:
-        UserError: a global batch that doesn't divide.
+        UserError: a global batch that doesn't divide over them, or a launcher that has started another number.
     """
     if config.global_batch_size % (config.micro_batch_size * hardware.world_size):
         raise UserError(
             f"--global_batch_size {config.global_batch_size} must be a multiple of --micro_batch_size "
             f"{config.micro_batch_size} times the {hardware.world_size} devices"
         )
+    launched = launched_processes()
+    if launched is not None and launched != hardware.world_size:
+        raise UserError(wrong_number(launched, hardware))
     fabric = Fabric(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
@@ -115,4 +124,20 @@ def build_fabric(config: TrainConfig, hardware: Hardware) -> Fabric:
         precision=hardware.precision,
     )
     fabric.launch()
+    if fabric.world_size != hardware.world_size:
+        raise UserError(wrong_number(fabric.world_size, hardware))
     return fabric
+
+
+def wrong_number(processes: int, hardware: Hardware) -> str:
+    """What to say where launcher and config disagree, before each process trains by itself."""
+    return (
+        f"{processes} processes were launched, but --devices {hardware.devices} times --num_nodes {hardware.num_nodes} "
+        "is another number: make them agree (in a Slurm job start with srun, a task a device)"
+    )
+
+
+def end_children(fabric: Fabric) -> None:
+    """Ends the processes that Lightning's own launcher has started, which would wait for this one for hours."""
+    for process in getattr(getattr(fabric.strategy, "launcher", None), "procs", []):
+        process.terminate()

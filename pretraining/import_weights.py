@@ -4,11 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from litgpt.utils import save_config
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pretraining.checkpoint import MODEL, WEIGHTS, publish, start_aside
+from pretraining.checkpoint import MODEL, WEIGHTS, new_folder, save
 from pretraining.configs import ImportConfig
 from pretraining.huggingface import from_huggingface, largest_difference, require_equal, shape_of
 from prox.errors import UserError
@@ -29,14 +28,12 @@ def import_weights(config: ImportConfig) -> dict[str, Any]:
         raise UserError(f"--checkpoint {config.checkpoint} can't be loaded: {error}") from error
     shape.name = Path(config.checkpoint).name
     architecture, weights = from_huggingface(model, shape)
-    folder = config.output / MODEL
-    aside = start_aside(folder)
-    save_config(architecture, aside)
-    torch.save({"model": weights}, aside / WEIGHTS)
     summary: dict[str, Any] = {"parameters": shape.num_parameters(), "dtype": str(model.dtype).removeprefix("torch.")}
     if config.check_logits:
         difference = largest_difference(architecture, weights, model)
         require_equal(difference, config.checkpoint)
         summary["largest_logit_difference"] = f"{difference:.1e}"
-    publish(aside, folder)
+    with new_folder(config.output / MODEL) as folder:
+        save_config(architecture, folder)
+        save({"model": weights}, folder / WEIGHTS)
     return {**summary, "step": 0}

@@ -158,6 +158,8 @@ class SequenceLoader:
 
         A row's inputs are all but its last token, its targets all but its first.
         """
+        if size % self.world_size:
+            raise ValueError(f"a batch of {size} sequences can't be shared out to {self.world_size} devices")
         starts = [self._next() for _ in range(size)]
         share = size // self.world_size
         own = starts[self.rank * share : (self.rank + 1) * share]

@@ -20,6 +20,8 @@ def peak_flops(config: TrainConfig, device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
+    if any(board in name for board in ("PCIe", "NVL")):  # slower than the boards that the figures are for
+        return None
     return next((peak for kind, peak in PEAK_FLOPS.items() if kind in name), None)
 
 

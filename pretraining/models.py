@@ -50,17 +50,18 @@ def litgpt_config(shape: ModelShape) -> Config:
 def initialise(model: GPT, seed: int) -> None:
     """Draws the weights as the authors' code does: N(0, sqrt(2 / (5 d))), output projections N(0, 1 / (sqrt(d) L)).
 
-    One generator and the parameters' order decide every number, whatever else used randomness before.
+    One generator, the CPU's, and the parameters' order decide every number, whatever the device.
     """
     width, num_layers = model.config.n_embd, model.config.n_layer
-    generator = torch.Generator(device=model.lm_head.weight.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2:
             torch.nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)  # biases, and gains of norms
             continue
         is_output = name.endswith("proj.weight")
         std = 1 / (math.sqrt(width) * num_layers) if is_output else math.sqrt(2 / (5 * width))
-        torch.nn.init.normal_(parameter, 0.0, std, generator=generator)
+        with torch.no_grad():
+            parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
 
 class LanguageModel(GPT):

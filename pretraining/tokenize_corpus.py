@@ -4,6 +4,7 @@ A shard is a flat file of token ids, documents in order, each followed by the en
 pack; no beginning-of-sequence token), with an index of the documents' ends. Shuffling is the loader's work.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -100,6 +101,7 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
         "tokens": sum(shard["tokens"] for shard in shards),
         "text_bytes": text_bytes(units),
         "vocab_size": vocab_size,
+        "tokenizer": hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()[:16],
         "dtype": "uint16" if step.token_size == 2 else "uint32",
         "shards": shards,
     }

@@ -6,6 +6,7 @@ was killed and started again ends with the weights of an undisturbed one.
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from pretraining.checkpoint import load_newest, load_weights, save_checkpoint, save_model
 from pretraining.configs import TrainConfig
-from pretraining.hardware import Hardware, build_fabric, resolve
+from pretraining.hardware import Hardware, build_fabric, end_children, resolve
 from pretraining.loader import SequenceLoader, TokenStream
 from pretraining.meter import Meter
 from pretraining.models import LanguageModel, initialise, language_model_loss, litgpt_config
@@ -111,10 +112,11 @@ def optimizer_step(
     fabric, model, optimizer = training.fabric, training.model, training.optimizer
     for group in optimizer.param_groups:
         group["lr"] = rate
-    parts = batch.split(config.micro_batch_size)
+    parts, waits = batch.split(config.micro_batch_size), training.hardware.strategy == "ddp"
     total = torch.zeros((), device=fabric.device)
     for number, part in enumerate(parts, start=1):
-        with fabric.no_backward_sync(model, enabled=number < len(parts)):
+        # FSDP would hold whole gradients where it waits with sharing them out.
+        with fabric.no_backward_sync(model, enabled=waits and number < len(parts)):
             loss = language_model_loss(model, part) / len(parts)
             fabric.backward(loss)
         total += loss.detach()
@@ -154,6 +156,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """Trains to the end, from the newest checkpoint if there is one; returns loss, tokens and speed of this run."""
     streams = [TokenStream(source.tokens) for source in config.sources()]
     training = set_up(config)
+    try:
+        return train_on(config, training, streams)
+    except BaseException:
+        end_children(training.fabric)
+        raise
+
+
+def train_on(config: TrainConfig, training: Training, streams: Sequence[TokenStream]) -> dict[str, Any]:
+    """See ``train``."""
     fabric = training.fabric
     loader = SequenceLoader(
         streams,
@@ -163,7 +174,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    begun = load_newest(config.output, training.bare_model, training.bare_optimizer)
+    begun = load_newest(fabric, config.output, training.bare_model, training.bare_optimizer)
     first = 0
     if begun is not None:
         first = begun["step"]

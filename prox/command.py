@@ -28,6 +28,9 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 log = logging.getLogger("prox")
 
+LONGEST_START = 600.0
+"""Seconds that other processes wait for the main one to begin."""
+
 
 @dataclass
 class CommandConfig:
@@ -86,12 +89,18 @@ def settings_of(config: CommandConfig) -> dict[str, Any]:
     """The part of a config that decides the output."""
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     inputs = {str(path) for path in config.inputs()}
-    # An input's identity is its fingerprint, not the place it lies at.
-    return {
-        name: "<input>" if isinstance(value, Path) and str(value) in inputs else value
-        for name, value in fields.items()
-        if name not in config.volatile_fields()
-    }
+
+    def placeless(value: Any) -> Any:
+        # An input's identity is its fingerprint, not the place it lies at.
+        if isinstance(value, Path) and str(value) in inputs:
+            return "<input>"
+        if isinstance(value, list):
+            return [placeless(one) for one in value]
+        if dataclasses.is_dataclass(value):
+            return {field.name: placeless(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return value
+
+    return {name: placeless(value) for name, value in fields.items() if name not in config.volatile_fields()}
 
 
 def inherit_help(parser: ArgumentParser, config: type[CommandConfig]) -> None:
@@ -183,6 +192,16 @@ def is_finished(command: str, output: Path, mark: str) -> bool:
     return False
 
 
+def work_begins(output: Path, mark: str) -> bool:
+    """In a process that is not the main one: waits until that has begun on ``output``, or found it finished (False)."""
+    end = time.monotonic() + LONGEST_START
+    while artifact.started_fingerprint(output) != mark:
+        if time.monotonic() > end:
+            raise UserError(f"the main process has not begun on {output}: all processes must see the same disk")
+        time.sleep(0.2)
+    return not artifact.is_committed(output)
+
+
 def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     """Validates, plans or skips, else runs the verb and commits its output."""
     problems = config.problems() + overlaps(config)
@@ -194,7 +213,7 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
     if verb.distributed and not is_main_process():
         # The main process keeps the artefact's books; this one only works with it.
-        if not (artifact.started_fingerprint(config.output) == mark and artifact.is_committed(config.output)):
+        if work_begins(config.output, mark):
             function_of(verb)(config)
         return
     if is_finished(command, config.output, mark):

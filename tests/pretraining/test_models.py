@@ -80,10 +80,16 @@ def test_the_loss_in_pieces_is_the_loss(rows: int, dtype: torch.dtype) -> None:
         torch.testing.assert_close(ours, plain, **tolerance)
 
 
-def test_the_loss_alone_wants_no_gradients() -> None:
+def test_the_loss_alone_makes_no_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    zeros_like = torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda *one, **options: made.append(one) or zeros_like(*one, **options))
+    hidden, weight = torch.randn(20, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     with torch.no_grad():
-        loss = head_loss(torch.randn(20, 8, requires_grad=True), torch.randn(50, 8), torch.zeros(20, dtype=torch.long))
-    assert not loss.requires_grad
+        head_loss(hidden, weight, torch.zeros(20, dtype=torch.long))
+    assert not made
+    head_loss(hidden, weight, torch.zeros(20, dtype=torch.long))
+    assert len(made) == 1  # of the matrix
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:
@@ -91,7 +97,10 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
     for recompute in (False, True):
         model = LanguageModel(litgpt_config(TINY), recompute=recompute)
         initialise(model, 0)
+        calls = []
+        model.transformer.h[1].attn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         language_model_loss(model, batch()).backward()
+        assert len(calls) == 1 + recompute
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
 

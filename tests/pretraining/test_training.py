@@ -111,11 +111,15 @@ def test_init_from_another_architecture_is_one_clear_error(
 
 def test_every_fault_of_a_config_is_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faulty = ["train", "--model=tlm-xl", "--micro_batch_size=0", f"--tokens={tmp_path / 'absent'}"]
+    faulty += ["--beta1=1.5", "--learning_rate=.inf", "--seed=-1"]
     assert run(*faulty, f"--output={tmp_path / 'out'}") == 2
     message = capsys.readouterr().err
     assert "tlm-xl" in message
     assert "tlm-nano, tlm-mini, tlm-xs" in message
-    assert "--micro_batch_size 0" in message
+    assert "--micro_batch_size 0: must be at least 1" in message
+    assert "--beta1 1.5: must be at least 0 and below 1" in message
+    assert "--learning_rate inf" in message
+    assert "--seed -1" in message
     assert "absent" in message
     assert not (tmp_path / "out").exists()
 
