@@ -125,6 +125,7 @@ def litgpts(setting: Setting, folder: Path) -> list[float]:
             ends.append(time.perf_counter())
             return result
 
+    pretrain.save_checkpoint = lambda *_, **__: None  # it would read this process's command line as its own
     torch.optim.AdamW, kept = Clock, torch.optim.AdamW  # litgpt looks its optimizer up by name
     try:
         pretrain.setup(
@@ -290,7 +291,8 @@ def tokenize_one_by_one(options: argparse.Namespace, folder: Path) -> int:
     written = 0
     with (folder / "rows.bin").open("wb") as file:
         for document in iterate_documents(options.documents):
-            waiting += [*tokenizer.encode(document.text, add_special_tokens=False), tokenizer.eos_token_id]
+            ids = tokenizer.encode(document.text, add_special_tokens=False, verbose=False)
+            waiting += [*ids, tokenizer.eos_token_id]
             while len(waiting) >= length:
                 np.array(waiting[:length], dtype=np.uint16).tofile(file)
                 waiting = waiting[length:]
