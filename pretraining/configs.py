@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pretraining.shapes import SHAPES, ModelShape, shape_named
 from prox.artifact import read_json, require, require_model
+from prox.cluster import ExecutorConfig
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.tracking import TrackingConfig
 
@@ -71,7 +72,9 @@ class TokenizeConfig(CommandConfig):
     max_shards: int = 512
     """Most shard files; each is one datatrove task over one or more units of documents."""
     workers: int = 1
-    """Processes."""
+    """Shards worked on at once, each in its own process; executor `local` only."""
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    """Where the shards are worked on."""
 
     def problems(self) -> list[str]:
         found = require_file(self.documents, "documents", "documents", "`refinement ingest`")
@@ -79,7 +82,7 @@ class TokenizeConfig(CommandConfig):
         for name in ("max_shards", "workers"):
             if getattr(self, name) < 1:
                 found.append(f"--{name} {getattr(self, name)}: must be at least 1")
-        return found
+        return found + self.executor.problems(self.output)
 
     def inputs(self) -> list[Path]:
         return [path for path in (self.documents, self.tokenizer) if path]

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from pretraining.configs import STATS, TokenizeConfig
 from prox.artifact import read_json, write_atomically, write_json
 from prox.errors import UserError
-from prox.tasks import TaskExecutor
+from prox.tasks import make_executor
 from prox.units import DOCUMENTS, unit_files
 
 SHARDS = "shards"
@@ -86,11 +86,12 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
     unit_list.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(unit_list, "".join(f"{unit.name}\n" for unit in units))
     reader = ParquetReader(str(config.documents / DOCUMENTS), paths_file=str(unit_list), read_metadata=False)
-    TaskExecutor(
-        "tokenize",
+    make_executor(
+        config.executor,
+        "pretraining tokenize",
         [reader, step],
         sizes=[sum(rows[task::num_tasks]) for task in range(num_tasks)],  # datatrove deals files out in turn
-        logging_dir=str(config.output / LOGS),
+        folder=config.output / LOGS,
         workers=config.workers,
     ).run()
     shards = shard_statistics(config.output / SHARDS, step.token_size)

@@ -188,6 +188,19 @@ def test_files_that_a_kill_left_half_written_are_not_read(documents: Path, token
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
+def test_ray_writes_the_shards_that_one_process_writes(
+    tokens: Path, documents: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    options = ["--tokenizer", tokenizer, "--max_shards", 2, "--output", tmp_path / "ray"]
+    ray = ["--executor.kind", "ray", "--executor.ray.gpus_per_task", 0]
+    assert run("tokenize", "--documents", documents, *options, *ray) == 0
+    shards = sorted(path.name for path in (tokens / "shards").iterdir())
+    assert [digest(tmp_path / "ray/shards" / name) for name in shards] == [
+        digest(tokens / "shards" / name) for name in shards
+    ]
+
+
 def test_when_a_training_saves_and_logs_leaves_work_valid() -> None:
     before = TrainConfig(output=Path("x"))
     after = TrainConfig(
