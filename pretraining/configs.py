@@ -345,7 +345,7 @@ class TrainConfig(CommandConfig):
                 f"{name} {flops / (PLANNED_MFU * peak) / 3_600:,.1f}" for name, peak in PEAK_FLOPS.items()
             ),
         }
-        checkpoints = (self.last_step() - 1) // self.save_interval
+        checkpoints = math.ceil(self.last_step() / self.save_interval)
         checkpoints = min(checkpoints, self.keep_checkpoints or checkpoints)
         plan["disk for checkpoints"] = (
             f"{checkpoints * shape.num_parameters() * CHECKPOINT_BYTES / 1e9:,.1f} GB ({checkpoints} kept)"

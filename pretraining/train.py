@@ -175,28 +175,31 @@ def train_on(config: TrainConfig, training: Training, streams: Sequence[TokenStr
         world_size=fabric.world_size,
     )
     begun = load_newest(fabric, config.output, training.bare_model, training.bare_optimizer)
-    first = 0
     if begun is not None:
-        first = begun["step"]
         loader.restore(begun["loader"])
         torch.set_rng_state(begun["rng"])
-        log.info("pretraining train: continuing after step %d", first)
+        log.info("pretraining train: continuing after step %d", begun["step"])
     else:
+        begun = {"step": 0, "metrics": {}}
         report_data(config, loader)
     with Tracker(
-        config.tracking, config.output, resume_step=first, settings=config, is_main=fabric.is_global_zero
+        config.tracking, config.output, resume_step=begun["step"], settings=config, is_main=fabric.is_global_zero
     ) as tracker:
-        summary = run_steps(config, training, loader, first, tracker)
+        summary = run_steps(config, training, loader, begun, tracker)
     save_model(fabric, config.output, training.bare_model)
     return summary
 
 
 def run_steps(
-    config: TrainConfig, training: Training, loader: SequenceLoader, first: int, tracker: Tracker
+    config: TrainConfig, training: Training, loader: SequenceLoader, begun: dict[str, Any], tracker: Tracker
 ) -> dict[str, Any]:
-    """The loop: batch, update, metrics, checkpoint. The loss is read, which waits for the device, only to be logged."""
-    fabric, last = training.fabric, config.last_step()
-    meter, metrics, note = Meter(config, training.hardware, fabric.device, first), {}, ""
+    """The loop: batch, update, metrics, checkpoint. The loss is read, which waits for the device, only to be logged.
+
+    ``begun`` says the step that is done, and its metrics. The last step is saved too, so that no failure in writing the
+    final weights costs a training.
+    """
+    fabric, first, last = training.fabric, begun["step"], config.last_step()
+    meter, metrics, note = Meter(config, training.hardware, fabric.device, first), begun["metrics"], ""
     validation = Validation(config, fabric) if config.validation is not None else None
     training.model.train()
     with Progress("pretraining train", last, "steps", initial=first) as progress:
@@ -204,9 +207,9 @@ def run_steps(
             batch = fabric.to_device(torch.from_numpy(loader.next_batch(config.global_batch_size)))
             rate = learning_rate(config, step)
             loss, norm = optimizer_step(config, training, batch, rate)
-            saves = step % config.save_interval == 0 and step < last
+            saves = step % config.save_interval == 0 or step == last
             validates = validation is not None and (step % config.validation_interval == 0 or step == last)
-            if step % config.log_interval == 0 or step in (1, last) or saves or validates:
+            if step % config.log_interval == 0 or step == 1 or saves or validates:
                 mean_loss = float(fabric.all_reduce(loss, reduce_op="mean"))
                 check_finite(step, mean_loss, float(norm))
                 metrics = meter.metrics(step, mean_loss, float(norm), rate, loader.epochs)
@@ -218,7 +221,7 @@ def run_steps(
             progress.advance(1, note)
             if saves:
                 with meter.stopped():
-                    place = {"step": step, "loader": loader.state(), "rng": torch.get_rng_state()}
+                    place = {"step": step, "metrics": metrics, "loader": loader.state(), "rng": torch.get_rng_state()}
                     keep = config.keep_checkpoints
                     save_checkpoint(fabric, config.output, training.bare_model, training.bare_optimizer, place, keep)
     summary = {

@@ -53,7 +53,7 @@ def test_same_weights_give_the_same_bytes(exported: Path, trained: Path, tokeniz
 
 
 def test_checkpoint_of_a_step_can_be_exported(trained: Path, tokenizer: Path, tmp_path: Path) -> None:
-    command = ["--checkpoint", trained, "--tokenizer", tokenizer, "--step", 9, "--dtype", "bfloat16"]
+    command = ["--checkpoint", trained, "--tokenizer", tokenizer, "--step", 12, "--dtype", "bfloat16"]
     assert run("export", *command, "--output", tmp_path / "step") == 0
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "step").dtype == torch.bfloat16
 

@@ -1,5 +1,6 @@
 """Training: exact resume after a kill, and configs that can't work."""
 
+import errno
 import json
 import math
 import random
@@ -13,6 +14,7 @@ import pytest
 import torch
 from litgpt import Config
 
+import pretraining.train as training
 from pretraining.__main__ import VERBS
 from pretraining.loader import TokenStream
 from pretraining.models import LanguageModel, language_model_loss
@@ -199,6 +201,26 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
     caplog.set_level("INFO")
     assert run(*train_arguments, f"--output={output}") == 0
     assert "continuing after step 3" in caplog.text
+
+
+def test_a_disk_full_at_the_end_costs_no_training(
+    trained: Path, train_arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "full"
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "model")
+
+    monkeypatch.setattr(training, "save_model", fail)
+    assert run(*train_arguments, f"--output={output}") == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(training, "optimizer_step", fail)  # nothing is trained again
+    assert run(*train_arguments, f"--output={output}") == 0
+    assert losses(output) == losses(trained)
+    expected, found = weights(trained), weights(output)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    summary = json.loads((output / "_SUCCESS").read_text())["summary"]
+    assert (summary["step"], summary["tokens"]) == (12, 3_072)
 
 
 @pytest.mark.parametrize(
