@@ -108,7 +108,8 @@ def test_two_sharded_processes_compute_in_bfloat16_as_one_does(
     command = [*train_arguments, "--accelerator=cpu", "--precision=bf16-mixed"]
     assert main("pretraining", VERBS, [*command, f"--output={tmp_path / 'one'}"]) == 0
     launch = [*TORCHRUN, "-m", "pretraining"]
-    done = run(launch, [*command, *SHARDED, f"--output={tmp_path / 'two'}"], repository)
+    hybrid = [*SHARDED, "--sharding=hybrid"]  # on one node: parts as with `full`, on a mesh of two dimensions
+    done = run(launch, [*command, *hybrid, f"--output={tmp_path / 'two'}"], repository)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
