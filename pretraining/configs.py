@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pretraining.shapes import SHAPES, ModelShape, shape_named
-from prox.artifact import read_json, require, require_model
+from prox.artifact import SUCCESS, read_json, require, require_model
 from prox.cluster import ExecutorConfig
 from prox.command import VOLATILE_FIELDS, CommandConfig
 from prox.tracking import TrackingConfig
@@ -249,6 +249,8 @@ class TrainConfig(CommandConfig):
             found += require_file(self.validation, STATS, "validation", "`pretraining tokenize`")
         if self.init_from is not None:
             found += require_file(self.init_from, "model", "init_from", "`pretraining import` or `train`")
+            if (self.init_from / "config.json").is_file():
+                found = [f"--init_from {self.init_from} is a Hugging Face model: run `pretraining import` on it first"]
         return found
 
     def _mixture_problems(self) -> list[str]:
@@ -323,9 +325,13 @@ class TrainConfig(CommandConfig):
                     f"{path} holds {stats['tokens']} tokens: not one sequence of {length} and its next token; use more "
                     "documents or a smaller --sequence_length"
                 )
+        if self.init_from is not None and (self.init_from / SUCCESS).is_file():
+            learned = read_json(self.init_from / SUCCESS)["summary"].get("tokenizer")
+            if learned is not None:
+                tokenizers[self.init_from] = learned
         if len(set(tokenizers.values())) > 1:
             marks = ", ".join(f"{path} {mark}" for path, mark in tokenizers.items())
-            found.append(f"these shards were made with different tokenizers ({marks}): use one for all")
+            found.append(f"these were made with different tokenizers ({marks}): use one for all")
         return found
 
     def plan(self) -> dict[str, Any]:
@@ -395,6 +401,7 @@ class ExportConfig(CommandConfig):
     def problems(self) -> list[str]:
         if self.step is None:
             found = require_file(self.checkpoint, "model", "checkpoint", "`pretraining train`")
+            found = [problem.replace("to finish it", "to finish it, or give --step") for problem in found]
         else:
             found = self._step_problems(self.step)
         return found + require_file(self.tokenizer, "tokenizer.json", "tokenizer", "`pretraining tokenizer`")

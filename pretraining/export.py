@@ -51,7 +51,10 @@ def export(config: ExportConfig) -> dict[str, Any]:
             f"--tokenizer {config.tokenizer} has {len(tokenizer)} tokens, the model {architecture.padded_vocab_size}: "
             "give the tokenizer its shards were made with"
         )
-    weights = {name: weight.float() for name, weight in read_weights(config.checkpoint, config.step).items()}
+    try:
+        weights = {name: weight.float() for name, weight in read_weights(config.checkpoint, config.step).items()}
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is gone: the training has newer checkpoints, give another --step") from None
     model = to_huggingface(architecture, weights, tokenizer)
     difference = largest_difference(architecture, weights, model)
     require_equal(difference, architecture.name)

@@ -1,5 +1,7 @@
 """Chooses device, precision and strategy, and says why a combination can't work."""
 
+import logging
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,6 +19,8 @@ from prox.compiling import has_compiler
 from prox.errors import UserError
 from prox.precision import multiplies_bf16
 from prox.ranks import launched_processes
+
+log = logging.getLogger("prox")
 
 LONGEST_WAIT = timedelta(hours=2)
 """For the main process, which alone writes checkpoints."""
@@ -57,6 +61,9 @@ def resolve(config: TrainConfig) -> Hardware:
     devices = config.devices if config.devices != -1 else max(1, there if on_cuda else 1)
     if on_cuda and devices > there:
         raise UserError(f"--devices {devices}: this node has {there}; give that many, or -1 for all")
+    cores = os.cpu_count() or 1
+    if not on_cuda and devices > cores:
+        log.warning("--devices %d: on a CPU a device is a process, and this machine has %d cores", devices, cores)
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if multiplies_bf16(accelerator) else "32-true"

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from pretraining.checkpoint import MODEL, WEIGHTS, new_folder, save
 from pretraining.configs import ImportConfig
 from pretraining.huggingface import from_huggingface, largest_difference, require_equal, shape_of
+from pretraining.tokenize_corpus import tokenizer_mark
 from prox.errors import UserError
 
 log = logging.getLogger("prox")
@@ -36,4 +37,7 @@ def import_weights(config: ImportConfig) -> dict[str, Any]:
     with new_folder(config.output / MODEL) as folder:
         save_config(architecture, folder)
         save({"model": weights}, folder / WEIGHTS)
+    tokenizer = Path(config.checkpoint) / "tokenizer.json"
+    if tokenizer.is_file():
+        summary["tokenizer"] = tokenizer_mark(tokenizer)
     return {**summary, "step": 0}

@@ -39,6 +39,7 @@ class TokenStream:
         statistics = read_json(artifact / STATS)
         dtype = np.dtype(statistics["dtype"]).newbyteorder("<")
         self.artifact, self.vocab_size = artifact, int(statistics["vocab_size"])
+        self.tokenizer: str | None = statistics.get("tokenizer")
         # An empty file can't be memory-mapped, and a task without documents leaves one.
         shards = [shard for shard in statistics["shards"] if shard["tokens"]]
         for shard in shards:

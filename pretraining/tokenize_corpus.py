@@ -5,6 +5,7 @@ pack; no beginning-of-sequence token), with an index of the documents' ends. Shu
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,13 @@ def end_of_sequence(tokenizer: Path) -> str:
     if not token:
         raise UserError(f"--tokenizer {tokenizer} names no eos_token in tokenizer_config.json: documents need an end")
     return token
+
+
+def tokenizer_mark(file: Path) -> str:
+    """Tells tokenizers apart by what their ids mean, however the file is written."""
+    vocabulary = Tokenizer.from_file(str(file)).get_vocab()
+    ordered = sorted(vocabulary.items(), key=lambda item: item[1])
+    return hashlib.sha256(json.dumps(ordered).encode()).hexdigest()[:16]
 
 
 def shard_statistics(shards: Path, item_size: int) -> list[dict[str, Any]]:
@@ -102,7 +110,7 @@ def tokenize(config: TokenizeConfig) -> dict[str, Any]:
         "tokens": sum(shard["tokens"] for shard in shards),
         "text_bytes": text_bytes(units),
         "vocab_size": vocab_size,
-        "tokenizer": hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()[:16],
+        "tokenizer": tokenizer_mark(tokenizer_file),
         "dtype": "uint16" if step.token_size == 2 else "uint32",
         "shards": shards,
     }

@@ -29,6 +29,9 @@ from prox.tracking import Tracker
 
 log = logging.getLogger("prox")
 
+MANY_EPOCHS = 16
+"""Readings of a corpus from which on a word is due: they teach ever less from the fourth on."""
+
 
 @dataclass
 class Training:
@@ -138,6 +141,12 @@ def check_finite(step: int, loss: float, norm: float) -> None:
 def report_data(config: TrainConfig, loader: SequenceLoader) -> None:
     """Says what an epoch of each source is, and how many will be run."""
     wanted = config.last_step() * config.global_batch_size
+    shares = zip(loader.sources, loader.shares, strict=True)
+    most = max(share * wanted / source.num_sequences for source, share in shares)
+    if most > MANY_EPOCHS:
+        log.warning(
+            "pretraining train: the corpus will be read %.0f times: give more documents, or fewer --max_steps", most
+        )
     for source, share in zip(loader.sources, loader.shares, strict=True):
         log.info(
             "pretraining train: %s: %s tokens are %s sequences of %d and %d over (reached by each epoch's own offset); "
@@ -231,5 +240,6 @@ def run_steps(
         "loss": round(metrics["loss"], 4),
         "tokens_per_second": round(meter.average_speed()),
         "precision": training.hardware.precision,
+        "tokenizer": loader.sources[0].stream.tokenizer,
     }
     return summary | {name: round(metrics[name], 4) for name in metrics if name.startswith("validation_")}

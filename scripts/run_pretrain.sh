@@ -24,6 +24,7 @@ require_paths
 [ -z "$CONFIG" ] || [ -f "$CONFIG" ] || fail "--config $CONFIG does not exist: give a file, as configs/pretraining/tlm_s.yaml"
 [ -z "$TOKENIZER" ] || [ -f "$TOKENIZER/tokenizer.json" ] || fail "--tokenizer $TOKENIZER has no tokenizer.json"
 [ -z "$INIT_FROM" ] || [ -n "$TOKENIZER" ] || fail "--init_from needs --tokenizer: the tokenizer of that model"
+[ -z "$CONFIG" ] || [ "${SCALE:-paper}" = paper ] || fail "--config says what is trained: leave SCALE=$SCALE out"
 SCALE=${SCALE:-paper}
 "$ROOT/scripts/setup.sh"
 resolve_paths
@@ -42,6 +43,12 @@ documents() {
             --output "$DOCUMENTS"
     fi
 }
+
+# What the training will be, before hours are spent on its data; a wrong option ends here.
+mapfile -t OPTIONS < <(configs pretraining train)
+(cd "$ROOT" && "$PYTHON" -m pretraining train "${OPTIONS[@]}" "${TRAINING[@]}" --tokens "$RUN/pretraining/tokens" \
+    --output "$RUN/pretraining/train" --dry_run true) || exit
+case " ${MORE[*]} " in *" --dry_run true "* | *" --dry_run=true "*) exit 0 ;; esac
 
 documents train "$INPUT"
 if [ -n "$TOKENIZER" ]; then

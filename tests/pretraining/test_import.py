@@ -1,5 +1,7 @@
 """Hugging Face models of every architecture come in, train on, and go out again, computing the same."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,9 @@ def test_a_model_comes_in_and_goes_out_unchanged(name: str, tokenizer: Path, tmp
     assert returned.config.max_position_embeddings == (32 if name == "mistral" else 64)
 
 
-def test_training_goes_on_from_an_imported_model(tokenizer: Path, tokens: Path, tmp_path: Path) -> None:
+def test_training_goes_on_from_an_imported_model(
+    tokenizer: Path, tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kind, config = MODELS["pythia"]
     folder = save(kind(config), tokenizer, tmp_path / "hub")
     assert run("import", "--checkpoint", folder, "--output", tmp_path / "in") == 0
@@ -76,6 +80,13 @@ def test_training_goes_on_from_an_imported_model(tokenizer: Path, tokens: Path, 
     command += ["--warmup_steps=0", "--tracking.wandb=disabled", f"--init_from={tmp_path / 'in'}"]
     assert run("train", *command, f"--output={tmp_path / 'train'}") == 0
     assert run("train", *command, "--shape.family=llama", f"--output={tmp_path / 'other'}") == 1
+    # Its ids mean what they meant to the tokenizer it learned with.
+    other = tmp_path / "tokens"
+    shutil.copytree(tokens, other)
+    stats = json.loads((other / "stats.json").read_text())
+    (other / "stats.json").write_text(json.dumps(stats | {"tokenizer": "another"}))
+    assert run("train", *command, f"--tokens={other}", f"--output={tmp_path / 'mixed'}") == 2
+    assert "different tokenizers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
