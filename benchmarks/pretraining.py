@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretraining.configs import ThroughputConfig, TokenizeConfig
+from pretraining.configs import TokenizeConfig
 from pretraining.loader import SequenceLoader, TokenStream
 from pretraining.shapes import SHAPES
+from pretraining.train_config import ThroughputConfig
 from prox.artifact import read_json
 from prox.precision import multiplies_bf16
 
@@ -156,20 +157,12 @@ def litgpts(setting: Setting, folder: Path) -> list[float]:
 
 def trainers(setting: Setting, folder: Path, compiled: bool) -> list[float]:
     """Seconds of each optimizer step of a Hugging Face Trainer."""
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+    from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    shape = SHAPES[setting.model]
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.n_embd,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.n_layer,
-            num_attention_heads=shape.n_head,
-            num_key_value_heads=shape.n_query_groups,
-            max_position_embeddings=shape.context,
-        )
-    )
+    from pretraining.huggingface import huggingface_config
+    from pretraining.models import litgpt_config
+
+    model = LlamaForCausalLM(huggingface_config(litgpt_config(SHAPES[setting.model])))
     rows = setting.sequences()[:, : setting.length]
     ends = []
 

@@ -5,14 +5,8 @@ On a laptop: stack ``--config configs/scales/nano/pretraining_<verb>.yaml`` afte
 
 import sys
 
-from pretraining.configs import (
-    ExportConfig,
-    ImportConfig,
-    ThroughputConfig,
-    TokenizeConfig,
-    TokenizerConfig,
-    TrainConfig,
-)
+from pretraining.configs import ExportConfig, ImportConfig, TokenizeConfig, TokenizerConfig
+from pretraining.train_config import ThroughputConfig, TrainConfig
 from prox.command import Verb, main
 
 VERBS = {

@@ -13,8 +13,8 @@ from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy, Stra
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from pretraining.configs import TrainConfig
 from pretraining.models import LanguageModel
+from pretraining.train_config import TrainConfig
 from prox.compiling import has_compiler
 from prox.errors import UserError
 from prox.precision import multiplies_bf16

@@ -8,7 +8,6 @@ hidden states and matrix are made with the loss, while a piece is at hand, so th
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 # On a CPU the pieces stay in the cache; on a GPU they are large enough to fill it.
 ROWS = {"cpu": 256, "cuda": 2_048}
@@ -75,8 +74,3 @@ def head_loss(
     # Inside the function gradients always look switched off.
     wants_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     return _HeadLoss.apply(hidden, weight, targets, rows or ROWS[hidden.device.type], wants_gradient)
-
-
-def plain_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The same with all logits at once, as the definition has it (for tests and benchmarks)."""
-    return functional.cross_entropy(functional.linear(hidden, weight).float(), targets)

@@ -48,8 +48,8 @@ def family_of(config: Config) -> Family:
     return next(name for name, parts in FAMILIES.items() if parts["mlp_class_name"] == config.mlp_class_name)
 
 
-def huggingface_config(config: Config, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The same architecture in transformers' words."""
+def huggingface_config(config: Config, tokenizer: PreTrainedTokenizerBase | None = None) -> PretrainedConfig:
+    """The same architecture in transformers' words, with the special tokens of ``tokenizer``."""
     common: dict[str, Any] = {
         "vocab_size": config.padded_vocab_size,
         "hidden_size": config.n_embd,
@@ -58,9 +58,7 @@ def huggingface_config(config: Config, tokenizer: PreTrainedTokenizerBase) -> Pr
         "num_attention_heads": config.n_head,
         "max_position_embeddings": config.block_size,
         "tie_word_embeddings": False,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
+        **{name: getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
     }
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(config.rope_base)}
     if family_of(config) == "gpt_neox":

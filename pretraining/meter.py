@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from pretraining.configs import PEAK_FLOPS, TrainConfig
 from pretraining.hardware import Hardware
+from pretraining.train_config import PEAK_FLOPS, TrainConfig
 
 GIB = 2**30
 

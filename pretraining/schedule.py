@@ -2,7 +2,7 @@
 
 import math
 
-from pretraining.configs import TrainConfig
+from pretraining.train_config import TrainConfig
 
 
 def cosine(step: int, peak: float, minimum: float, warmup_steps: int, max_steps: int) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from pretraining.configs import ThroughputConfig
 from pretraining.train import Training, optimizer_step, set_up
+from pretraining.train_config import ThroughputConfig
 from prox.artifact import write_json
 
 CEILING_SIZE = {"cpu": 2_048, "cuda": 8_192}

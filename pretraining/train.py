@@ -16,12 +16,12 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from torch.distributed.tensor import DTensor
 
 from pretraining.checkpoint import load_newest, load_weights, save_checkpoint, save_model
-from pretraining.configs import TrainConfig
 from pretraining.hardware import Hardware, build_fabric, end_children, resolve
 from pretraining.loader import SequenceLoader, TokenStream
 from pretraining.meter import Meter
 from pretraining.models import LanguageModel, initialise, language_model_loss, litgpt_config
 from pretraining.schedule import learning_rate
+from pretraining.train_config import TrainConfig
 from pretraining.validation import Validation
 from prox.errors import UserError
 from prox.progress import Progress

@@ -5,9 +5,10 @@ import math
 import torch
 from lightning.fabric import Fabric
 
-from pretraining.configs import STATS, TrainConfig
+from pretraining.configs import STATS
 from pretraining.loader import TokenStream
 from pretraining.models import language_model_loss
+from pretraining.train_config import TrainConfig
 from prox.artifact import read_json
 
 

@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from pretraining.__main__ import VERBS
-from pretraining.configs import TrainConfig
 from pretraining.loader import SequenceLoader, TokenStream
+from pretraining.train_config import TrainConfig
 from prox.artifact import read_json
 from prox.command import main, settings_of
 from prox.errors import UserError
