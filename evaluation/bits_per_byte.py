@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.configs import DEFINITION_VERSION, BitsPerByteConfig
 from evaluation.models import context_length, load_model, score_models, summary_of, training_step
-from evaluation.records import Metric, Record, sha256_of_files
+from evaluation.records import Metric, Record, model_and_step, sha256_of_files
 from evaluation.yardstick import TEXT, read_texts, source_of
 from prox.errors import UserError
 from prox.progress import Progress
@@ -163,7 +163,7 @@ def score_bits_per_byte(config: BitsPerByteConfig) -> dict[str, Any]:
         stride = max(1, round(context * config.stride))
         nats = score_sequences(model, sequences, context, stride, config.batch_size)
         return Record(
-            model=name,
+            model=model_and_step(name)[0],
             suite=SUITE,
             suite_version=DEFINITION_VERSION,
             task=TASK,

@@ -12,7 +12,7 @@ from typing import Any
 
 from evaluation.configs import ChoiceConfig
 from evaluation.models import score_models, summary_of, training_step
-from evaluation.records import Record, sha256_of_files
+from evaluation.records import Record, model_and_step, sha256_of_files
 from evaluation.yardstick import CHOICE, CHOICE_ITEMS, source_of
 
 TASK = "continuation"
@@ -63,7 +63,7 @@ def score_choice(config: ChoiceConfig) -> dict[str, Any]:
 
         def measure(name: str, folder: Path) -> Record:
             return Record(
-                model=name,
+                model=model_and_step(name)[0],
                 suite=config.harness,
                 suite_version=config.harness_version() or "",
                 task=TASK,

@@ -12,7 +12,7 @@ from prox.artifact import is_committed, require
 from prox.command import VOLATILE_FIELDS, CommandConfig
 
 # A model's name is part of its records' file names.
-MODEL_NAME = re.compile(r"\w[\w+-]*")
+MODEL_NAME = re.compile(r"\w[\w+-]*(@\d+)?")
 
 # Version of bits per byte. Raise it when the measure changes, so that old and new scores refuse to share a table.
 DEFINITION_VERSION = "1"
@@ -93,7 +93,10 @@ class ModelsConfig(CommandConfig):
             found.append("--models is empty: name at least one model, e.g. --models.raw FOLDER")
         for name, folder in self.models.items():
             if not MODEL_NAME.fullmatch(name):
-                found.append(f"--models.{name}: use letters, digits, '_', '-' and '+' in a model's name")
+                found.append(
+                    f"--models.{name}: use letters, digits, '_', '-' and '+' in a model's name, "
+                    "and '@' before a step at its end"
+                )
             missing = require(folder, f"models.{name}", "pretraining export")
             found += missing
             if not missing and not (folder / "config.json").is_file():

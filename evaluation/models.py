@@ -71,7 +71,7 @@ def score_models(
             log.exception("%s %s: %s failed", suite, task, name)
             failures.append(f"{name} ({folder}): {type(error).__name__}: {error}")
             continue
-        write_record(config.output, records[name])
+        write_record(config.output, records[name], name)
         log.info("%s %s: %s %s", suite, task, name, describe(records[name]))
     if failures:
         raise UserError(

@@ -28,7 +28,7 @@ class Record:
     model: str
     """Name of the model (an arm's name in the tables)."""
     suite: str
-    """`bits_per_byte`, `lm_eval` or `lighteval`."""
+    """`general`, `selection` or `math` (the paper's); `bits_per_byte`, `lm_eval` or `lighteval` (the yardstick's)."""
     suite_version: str
     """Version of the harness; of this project's own measure, its definition's version."""
     task: str
@@ -43,6 +43,8 @@ class Record:
     data_hash: str
     """SHA-256 of the data file."""
     model_path: str
+    headline: str = ""
+    """Name of the metric that the paper's tables show; empty where they show none of this task."""
     num_fewshot: int = 0
     step: int | None = None
     """Training step of the checkpoint, where the model's folder tells it."""
@@ -52,14 +54,24 @@ class Record:
     """When it was measured (UTC); never in a table, which must not change when nothing else did."""
 
 
-def path_of(folder: Path, model: str, suite: str, task: str) -> Path:
-    """Where the record lies in an artefact."""
-    return folder / "records" / f"{model}.{suite}.{task}.json"
+def model_and_step(name: str) -> tuple[str, int | None]:
+    """`raw@2500`, as the command line names a model at one of its steps, as `raw` and 2500; `raw` alone has no step."""
+    model, _, step = name.partition("@")
+    return model, int(step) if step else None
 
 
-def write_record(folder: Path, record: Record) -> Path:
-    """Writes ``record`` into the artefact ``folder``, atomically."""
-    path = path_of(folder, record.model, record.suite, record.task)
+def path_of(folder: Path, name: str, suite: str, task: str, num_fewshot: int = 0) -> Path:
+    """Where the record of a model, as the command line names it, lies in an artefact."""
+    shots = f".{num_fewshot}-shot" if num_fewshot else ""
+    return folder / "records" / f"{name}.{suite}.{task}{shots}.json"
+
+
+def write_record(folder: Path, record: Record, name: str | None = None) -> Path:
+    """Writes ``record`` into the artefact ``folder``, atomically.
+
+    ``name`` is the model's name on the command line, where that tells the step too.
+    """
+    path = path_of(folder, name or record.model, record.suite, record.task, record.num_fewshot)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
     return path
@@ -76,12 +88,12 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folders: Iterable[Path]) -> list[Record]:
-    """All records of the artefacts; ``UserError`` when two tell of the same model, suite and task."""
-    seen: dict[tuple[str, str, str], Path] = {}
+    """All records of the artefacts; ``UserError`` when two tell of the same model, step, suite, task and shots."""
+    seen: dict[tuple[str, int | None, str, str, int], Path] = {}
     records = []
     for path in (path for folder in folders for path in sorted((folder / "records").glob("*.json"))):
         record = read_record(path)
-        key = (record.model, record.suite, record.task)
+        key = (record.model, record.step, record.suite, record.task, record.num_fewshot)
         if key in seen:
             raise UserError(
                 f"{path} and {seen[key]} both hold the score of {record.model} on {record.suite} {record.task}: "
@@ -94,11 +106,13 @@ def read_records(folders: Iterable[Path]) -> list[Record]:
 
 def check_comparable(records: Iterable[Record]) -> None:
     """``UserError`` when scores of one task were measured in different ways, naming who differs in what."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, int | None], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.suite, record.task].append(record)
+        # Table 3 shows the selection suite at several numbers of worked examples; elsewhere that is one number.
+        shots = record.num_fewshot if record.suite == "selection" else None
+        groups[record.suite, record.task, shots].append(record)
     differences = []
-    for (suite, task), members in groups.items():
+    for (suite, task, _), members in groups.items():
         for name in ("task_hash", "data_hash", "suite_version", "num_fewshot"):
             models_by_value: dict[str, list[str]] = defaultdict(list)
             for record in members:
