@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluation.records import sha256_of_files
-from prox.artifact import is_committed, require
+from evaluation.records import model_and_step, sha256_of_files
+from prox.artifact import SUCCESS, is_committed, read_json, require
 from prox.command import VOLATILE_FIELDS, CommandConfig
 
 # A model's name is part of its records' file names.
@@ -19,6 +19,29 @@ DEFINITION_VERSION = "1"
 # Distributions of the harnesses, whose versions decide scores.
 HARNESSES = {"lm_eval": "lm-eval", "lighteval": "lighteval"}
 TASK_DEFINITIONS = Path(__file__).parent / "tasks"
+HUB = "hub:"
+
+
+def hub_model(place: Path) -> tuple[str, str | None] | None:
+    """Repository and revision of a model of the hub, out of ``hub:OWNER/NAME[@REVISION]``; None for a folder."""
+    text = str(place)
+    if not text.startswith(HUB):
+        return None
+    repo, _, revision = text.removeprefix(HUB).partition("@")
+    return repo, revision or None
+
+
+def training_step(folder: Path) -> int | None:
+    """The checkpoint's training step, where the step that exported the model told it."""
+    return read_json(folder / SUCCESS)["summary"].get("step") if is_committed(folder) else None
+
+
+def installed_version(harness: str) -> str | None:
+    """The installed version of a harness; None where it is not installed."""
+    try:
+        return importlib.metadata.version(HARNESSES[harness])
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @dataclass
@@ -77,9 +100,9 @@ class ModelsConfig(CommandConfig):
     """What the scoring verbs share: any number of models a process, so that slow imports are paid once."""
 
     models: dict[str, Path] = field(default_factory=dict)
-    """Hugging Face model folders by name (`--models.raw FOLDER --models.prox-d FOLDER`); names are table rows."""
-    yardstick: Path | None = None
-    """Artefact of `evaluation yardstick`."""
+    """Hugging Face model folders by name (`--models.raw FOLDER --models.prox-d FOLDER`); names are table rows.
+    `raw@2500` is the model `raw` at step 2,500. `hub:OWNER/NAME` or `hub:OWNER/NAME@REVISION` instead of a folder is a
+    model of the Hugging Face hub."""
     device: str = "auto"
     """torch device; `auto` takes the GPU when there is one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -88,15 +111,22 @@ class ModelsConfig(CommandConfig):
     """Sequences in a forward pass; changes speed and memory, not scores."""
 
     def problems(self) -> list[str]:
-        found = require(self.yardstick, "yardstick", "evaluation yardstick")
+        found = []
         if not self.models:
             found.append("--models is empty: name at least one model, e.g. --models.raw FOLDER")
         for name, folder in self.models.items():
+            given, step = model_and_step(name)[1], training_step(folder)
+            if given is not None and step not in (None, given):
+                found.append(
+                    f"--models.{name} {folder} was exported at step {step}: name it {name.partition('@')[0]}@{step}"
+                )
             if not MODEL_NAME.fullmatch(name):
                 found.append(
                     f"--models.{name}: use letters, digits, '_', '-' and '+' in a model's name, "
                     "and '@' before a step at its end"
                 )
+            if hub_model(folder) is not None:
+                continue
             missing = require(folder, f"models.{name}", "pretraining export")
             found += missing
             if not missing and not (folder / "config.json").is_file():
@@ -106,7 +136,7 @@ class ModelsConfig(CommandConfig):
         return found
 
     def inputs(self) -> list[Path]:
-        return [path for path in (self.yardstick, *self.models.values()) if path is not None]
+        return [folder for folder in self.models.values() if hub_model(folder) is None]
 
     def volatile_fields(self) -> frozenset[str]:
         """Where and in what batches a model is scored does not decide its score."""
@@ -117,7 +147,21 @@ class ModelsConfig(CommandConfig):
 
 
 @dataclass
-class BitsPerByteConfig(ModelsConfig):
+class YardstickModelsConfig(ModelsConfig):
+    """Models, and the project's own yardstick to hold against them."""
+
+    yardstick: Path | None = None
+    """Artefact of `evaluation yardstick`."""
+
+    def problems(self) -> list[str]:
+        return require(self.yardstick, "yardstick", "evaluation yardstick") + super().problems()
+
+    def inputs(self) -> list[Path]:
+        return [*super().inputs(), *([] if self.yardstick is None else [self.yardstick])]
+
+
+@dataclass
+class BitsPerByteConfig(YardstickModelsConfig):
     """Settings of ``evaluation bits_per_byte``."""
 
     max_bytes: int = 0
@@ -145,7 +189,7 @@ class BitsPerByteConfig(ModelsConfig):
 
 
 @dataclass
-class ChoiceConfig(ModelsConfig):
+class ChoiceConfig(YardstickModelsConfig):
     """Settings of ``evaluation choice``."""
 
     harness: Literal["lm_eval", "lighteval"] = "lm_eval"
@@ -164,10 +208,7 @@ class ChoiceConfig(ModelsConfig):
 
     def harness_version(self) -> str | None:
         """The installed version of the harness; None where it is not installed."""
-        try:
-            return importlib.metadata.version(HARNESSES[self.harness])
-        except importlib.metadata.PackageNotFoundError:
-            return None
+        return installed_version(self.harness)
 
     def input_marks(self) -> list[str]:
         """The task's definitions and the harness's version."""
@@ -176,48 +217,3 @@ class ChoiceConfig(ModelsConfig):
 
     def plan(self) -> dict[str, Any]:
         return {**super().plan(), "harness": self.harness}
-
-
-@dataclass
-class TableConfig(CommandConfig):
-    """Settings of ``evaluation table``."""
-
-    results: Path | None = None
-    """Folder below which committed artefacts with `records/` lie."""
-    statistics: Path | None = None
-    """Artefact of `refinement stats` (documents and tokens by arm); unset: the table has no such columns."""
-    allow_mixed: bool = False
-    """Put scores side by side although their task, data, settings or harness version differ."""
-
-    def problems(self) -> list[str]:
-        found = []
-        if self.results is None:
-            found.append("--results is not set: give the folder below which the evaluation artefacts lie")
-        elif not self.results.is_dir():
-            found.append(f"--results {self.results} is not a folder: run `evaluation bits_per_byte` or `choice` first")
-        elif not self.artifacts():
-            found.append(
-                f"--results {self.results} holds no committed artefact with records/: run `evaluation bits_per_byte` "
-                "or `choice` first"
-            )
-        if self.statistics is not None:
-            found += require(self.statistics, "statistics", "refinement stats")
-        return found
-
-    def artifacts(self) -> list[Path]:
-        """Committed artefacts with records below ``results``; not those set aside by a later run."""
-        if self.results is None or not self.results.is_dir():
-            return []
-        folders = (records.parent for records in sorted(self.results.rglob("records")))
-        return [
-            folder
-            for folder in folders
-            if is_committed(folder) and not any(".previous-" in part for part in folder.parts)
-        ]
-
-    def inputs(self) -> list[Path]:
-        # The artefacts, not `results` itself: the table may lie below it.
-        return [*self.artifacts(), *([] if self.statistics is None else [self.statistics])]
-
-    def plan(self) -> dict[str, Any]:
-        return {"artifacts": len(self.artifacts())}

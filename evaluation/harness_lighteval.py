@@ -1,19 +1,31 @@
-"""The continuation task through lighteval."""
+"""Multiple choice through lighteval: the yardstick's continuation task, and the paper's general suite."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from lighteval.logging.evaluation_tracker import EvaluationTracker
-from lighteval.models.transformers.transformers_model import TransformersModelConfig
+from lighteval.logging.info_loggers import DetailsLogger
+from lighteval.models.abstract_model import LightevalModel
+from lighteval.models.transformers.transformers_model import TransformersModel, TransformersModelConfig
 from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
+from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.registry import Registry
 
-from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig
+from evaluation.answers import Answer, TaskScores, mean_of
+from evaluation.benchmark_data import TaskData
+from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig, ModelsConfig, hub_model
 from evaluation.models import load_model, resolve_device
 from evaluation.records import Metric
+from evaluation.tasks import general
 from evaluation.tasks.continuation import task_config
+
+if TYPE_CHECKING:
+    from evaluation.suite_configs import SuiteConfig
+    from evaluation.suites import Unit
 
 DEFINITION = TASK_DEFINITIONS / "continuation.py"
 # lighteval's names of the metrics, by lm-eval's, under which both are recorded.
@@ -38,35 +50,104 @@ def without_builtin_tasks() -> Iterator[None]:
             setattr(Registry, name, loader)
 
 
+@contextmanager
+def opened(name: str, place: Path, config: ModelsConfig, scratch: Path) -> Iterator[Callable[[], LightevalModel]]:
+    """A function that gives the model in lighteval's hands, loading it when first called; released afterwards."""
+    loaded: list[LightevalModel] = []
+
+    def model() -> LightevalModel:
+        if not loaded:
+            loaded.append(load(name, place, config, scratch))
+        return loaded[0]
+
+    yield model
+    loaded.clear()
+
+
+def load(name: str, place: Path, config: ModelsConfig, scratch: Path) -> LightevalModel:
+    """A model in lighteval's hands.
+
+    It goes in loaded and under its short name: lighteval appends `model_name` to its cache folder, and an absolute path
+    there would put the cache into the model's own folder.
+    """
+    model, _ = load_model(place, config.device, config.dtype)
+    repo, revision = hub_model(place) or (str(place.resolve()), None)
+    settings = TransformersModelConfig(
+        model_name=name,
+        tokenizer=repo,
+        revision=revision or "main",
+        device=resolve_device(config.device),
+        batch_size=config.batch_size,
+        override_chat_template=False,
+        cache_dir=str(scratch / "lighteval"),
+    )
+    wrapped = TransformersModel.from_model(model=model, config=settings)
+    # A pipeline throws its model away when it has asked it; ours is asked task by task.
+    wrapped.cleanup = lambda: None
+    return wrapped
+
+
+def run(model: LightevalModel, tasks: Sequence[LightevalTaskConfig], scratch: Path) -> Pipeline:
+    """Asks a model all questions of the tasks."""
+    module = ModuleType("prox_tasks")
+    module.TASKS_TABLE = list(tasks)
+    with without_builtin_tasks():
+        pipeline = Pipeline(
+            tasks=",".join(f"{task.name}|0" for task in tasks),
+            pipeline_parameters=PipelineParameters(
+                launcher_type=ParallelismManager.NONE, custom_tasks_directory=module
+            ),
+            evaluation_tracker=EvaluationTracker(output_dir=str(scratch / "tracker"), save_details=False),
+            model=model,
+        )
+    pipeline.evaluate()
+    return pipeline
+
+
+def metrics_of(pipeline: Pipeline, task: str) -> dict[str, Metric]:
+    """A task's scores, with their standard errors (None where lighteval gives none)."""
+    # Keyed "<task>:<few-shot count>" in the final results, "<task>|<few-shot count>" in the request.
+    results = pipeline.get_results()["results"][f"{task}:0"]
+    return {name: Metric(float(results[key]), finite(results.get(f"{key}_stderr"))) for name, key in METRICS.items()}
+
+
+def finite(number: object) -> float | None:
+    """The number, where it is one: one question alone has no standard error."""
+    return float(number) if isinstance(number, float | int) and math.isfinite(number) else None
+
+
 def scorer(config: ChoiceConfig, task: str, data: Path, scratch: Path) -> Callable[[str, Path], dict[str, Metric]]:
     """A function from a model's name and folder to its scores on the data set folder ``data``."""
-    tasks = ModuleType("prox_tasks")
-    tasks.TASKS_TABLE = [task_config(task, data)]
-    parameters = PipelineParameters(launcher_type=ParallelismManager.NONE, custom_tasks_directory=tasks)
 
     def score(name: str, folder: Path) -> dict[str, Metric]:
-        model, _ = load_model(folder, config.device, config.dtype)
-        # The model goes in loaded and under its short name: lighteval appends `model_name` to its cache folder, and
-        # an absolute path there would put the cache into the model's own folder.
-        settings = TransformersModelConfig(
-            model_name=name,
-            tokenizer=str(folder.resolve()),
-            device=resolve_device(config.device),
-            batch_size=config.batch_size,
-            override_chat_template=False,
-            cache_dir=str(scratch / "lighteval"),
-        )
-        with without_builtin_tasks():
-            pipeline = Pipeline(
-                tasks=f"{task}|0",
-                pipeline_parameters=parameters,
-                evaluation_tracker=EvaluationTracker(output_dir=str(scratch / "tracker"), save_details=False),
-                model=model,
-                model_config=settings,
-            )
-        pipeline.evaluate()
-        # Keyed "<task>:<few-shot count>" in the final results, "<task>|<few-shot count>" in the request.
-        results = pipeline.get_results()["results"][f"{task}:0"]
-        return {name: Metric(float(results[key]), float(results[f"{key}_stderr"])) for name, key in METRICS.items()}
+        return metrics_of(run(load(name, folder, config, scratch), [task_config(task, data)], scratch), task)
 
     return score
+
+
+def score_task(model: LightevalModel, unit: "Unit", data: TaskData, config: "SuiteConfig") -> TaskScores:
+    """A model's scores on one task of the general suite: the plain mean over its subsets (one, or MMLU's 57)."""
+    tasks = general.task_configs(unit.task, data.folder, data.subsets)
+    pipeline = run(model, tasks, config.output.resolve() / "scratch")
+    by_subset = {task.name.split(":")[1]: metrics_of(pipeline, task.name) for task in tasks}
+    metrics = {name: mean_of([scores[name] for scores in by_subset.values()]) for name in METRICS}
+    logged = pipeline.evaluation_tracker.details_logger.details
+    asked = [(subset, detail) for subset in data.subsets for detail in logged[f"{unit.task}:{subset}|0"]]
+    answers = [answer_of(subset, detail) for subset, detail in asked]
+    details: dict[str, Any] = {"prompts_cut": sum(is_cut(detail, model.max_length) for _, detail in asked)}
+    if len(by_subset) > 1:
+        details["subsets"] = {name: round(scores["acc_norm"].value, 4) for name, scores in by_subset.items()}
+    return TaskScores(metrics, "acc_norm", answers, details)
+
+
+def is_cut(detail: DetailsLogger.Detail, context: int) -> bool:
+    """Whether a question with its longest choice was longer than the model's context; lighteval cuts its beginning."""
+    response = detail.model_response
+    return len(response.input_tokens) + max((len(tokens) for tokens in response.output_tokens), default=0) > context
+
+
+def answer_of(subset: str, detail: DetailsLogger.Detail) -> Answer:
+    """One question as lighteval has it; a choice's length is that of its text, without the space before it."""
+    document = detail.doc
+    lengths = [len(choice.removeprefix(" ")) for choice in document.choices]
+    return Answer(subset, document.specific["row"], document.gold_index, list(detail.model_response.logprobs), lengths)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.configs import ModelsConfig
+from evaluation.configs import ModelsConfig, hub_model
 from evaluation.records import Record, path_of, read_record, write_record
-from prox.artifact import SUCCESS, is_committed, read_json
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,14 +25,16 @@ def resolve_device(device: str) -> str:
 
 
 def load_model(folder: Path, device: str, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model, in evaluation mode on ``device``, and its tokenizer; never asks the network."""
+    """The model, in evaluation mode on ``device``, and its tokenizer; asks the network for models of the hub only."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    repo, revision = hub_model(folder) or (folder, None)
+    origin = {"local_files_only": repo is folder, **({"revision": revision} if revision else {})}
+    model = AutoModelForCausalLM.from_pretrained(repo, dtype=getattr(torch, dtype), **origin)
+    tokenizer = AutoTokenizer.from_pretrained(repo, **origin)
     return model.eval().to(resolve_device(device)), tokenizer
 
 
@@ -41,11 +42,6 @@ def context_length(model: "PreTrainedModel") -> int | None:
     """The model's context in tokens, under the names architectures use; None for one without a limit."""
     text_config = model.config.get_text_config()
     return getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
-
-
-def training_step(folder: Path) -> int | None:
-    """The checkpoint's training step, where the step that exported the model told it."""
-    return read_json(folder / SUCCESS)["summary"].get("step") if is_committed(folder) else None
 
 
 def score_models(

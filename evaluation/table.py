@@ -1,24 +1,26 @@
-"""``evaluation table``: one row an arm, out of result records and corpus statistics; the same bytes every time."""
+"""``evaluation table``: one row an arm, out of result records and corpus statistics; the same bytes every time.
 
-import csv
-import io
+With a number it is the paper's table of that number (`evaluation.paper_table`).
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from evaluation.configs import TableConfig
+from evaluation.paper_configs import TableConfig
+from evaluation.paper_corpora import BASELINE_ARM, read_arms
+from evaluation.paper_table import make_paper_table
 from evaluation.records import Metric, Record, check_comparable, read_records, to_json
-from prox.artifact import read_json, write_atomically, write_json
+from evaluation.render import MISSING, pad_markdown, to_csv
+from prox.artifact import write_atomically, write_json
 from prox.errors import UserError
 
 # The order of the paper's argument; other arms follow by name.
 ARM_ORDER = ("raw", "rules", "prox-d", "prox-d+c")
-BASELINE_ARM = "raw"
-SUITE_ORDER = ("bits_per_byte", "lm_eval", "lighteval")
+SUITE_ORDER = ("bits_per_byte", "lm_eval", "lighteval", "general", "selection", "math")
 SUITE_TITLES = {"lm_eval": "lm-eval"}
 LOWER_IS_BETTER = frozenset({"bits_per_byte"})
-MISSING = "-"
 
 
 @dataclass(frozen=True, order=True)
@@ -28,6 +30,7 @@ class Column:
     suite_position: int
     suite: str
     task: str
+    shots: int
     metric: str
 
     @property
@@ -35,12 +38,18 @@ class Column:
         """Column name for CSV and JSON."""
         return self.metric if self.suite == self.metric else f"{self.suite}_{self.metric}"
 
+    def shots_if_several(self, columns: Iterable["Column"]) -> str:
+        """`2-shot` where the task was asked with several numbers of worked examples, else nothing."""
+        shots = {other.shots for other in columns if (other.suite, other.task) == (self.suite, self.task)}
+        return f"{self.shots}-shot" if len(shots) > 1 else ""
+
 
 @dataclass(frozen=True)
 class Row:
     """One arm: what it kept, and its scores by column."""
 
     arm: str
+    """With its step (`raw@2500`) where it was scored at several."""
     counts: dict[str, int]
     shares: dict[str, float]
     scores: dict[Column, Metric]
@@ -48,6 +57,8 @@ class Row:
 
 def make_table(config: TableConfig) -> dict[str, Any]:
     """Writes ``table.md``, ``table.csv`` and ``table.json``, and prints the Markdown."""
+    if config.number is not None:
+        return make_paper_table(config)
     records = read_records(config.artifacts())
     if not records:
         raise UserError(f"--results {config.results}: the artefacts hold no record: run the evaluation again")
@@ -68,20 +79,14 @@ def make_table(config: TableConfig) -> dict[str, Any]:
     return {"arms": len(rows), "scores": sum(len(row.scores) for row in rows)}
 
 
-def read_arms(statistics: Path | None) -> dict[str, dict[str, int]]:
-    """Counts by arm from `refinement stats`; empty without statistics."""
-    if statistics is None:
-        return {}
-    path = statistics / "stats.json" if statistics.is_dir() else statistics
-    arms = read_json(path).get("arms")
-    if not isinstance(arms, dict) or not all({"documents", "tokens"} <= set(counts) for counts in arms.values()):
-        raise UserError(f"{path} has no `arms` with `documents` and `tokens`: run `refinement stats` again")
-    return arms
-
-
 def arm_key(arm: str) -> tuple[int, str]:
     """Sort key of an arm."""
     return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)
+
+
+def shown_metrics(record: Record) -> list[str]:
+    """Of a suite that says which score its tables show that one, else all."""
+    return [record.headline] if record.headline in record.metrics else list(record.metrics)
 
 
 def columns_of(records: Iterable[Record]) -> list[Column]:
@@ -89,22 +94,35 @@ def columns_of(records: Iterable[Record]) -> list[Column]:
     found = set()
     for record in records:
         position = SUITE_ORDER.index(record.suite) if record.suite in SUITE_ORDER else len(SUITE_ORDER)
-        found |= {Column(position, record.suite, record.task, metric) for metric in record.metrics}
+        found |= {
+            Column(position, record.suite, record.task, record.num_fewshot, metric) for metric in shown_metrics(record)
+        }
     return sorted(found)
 
 
+def labels_of(records: Sequence[Record]) -> dict[tuple[str, int | None], str]:
+    """What to call a model at a step: its name, with the step where it was scored at several."""
+    runs = {(record.model, record.step) for record in records}
+    several = {model for model, count in Counter(model for model, _ in runs).items() if count > 1}
+    return {
+        (model, step): f"{model}@{step}" if model in several and step is not None else model for model, step in runs
+    }
+
+
 def rows_of(records: Sequence[Record], arms: dict[str, dict[str, int]]) -> list[Row]:
-    """One row for every arm that was scored or counted."""
-    scores: dict[str, dict[Column, Metric]] = {}
+    """One row for every arm that was scored, at each of its steps, or counted."""
+    scores: dict[tuple[str, int | None], dict[Column, Metric]] = {}
     for record in records:
         for column in columns_of([record]):
-            scores.setdefault(record.model, {})[column] = record.metrics[column.metric]
+            scores.setdefault((record.model, record.step), {})[column] = record.metrics[column.metric]
+    labels = labels_of(records)
+    unscored = {(arm, None) for arm in arms if arm not in {model for model, _ in scores}}
     baseline = arms.get(BASELINE_ARM, {})
     rows = []
-    for arm in sorted({*scores, *arms}, key=arm_key):
+    for arm, step in sorted({*scores, *unscored}, key=lambda run: (arm_key(run[0]), -1 if run[1] is None else run[1])):
         counts = {name: arms[arm][name] for name in ("documents", "tokens")} if arm in arms else {}
         shares = {name: count / baseline[name] for name, count in counts.items() if baseline.get(name)}
-        rows.append(Row(arm, counts, shares, scores.get(arm, {})))
+        rows.append(Row(labels.get((arm, step), arm), counts, shares, scores.get((arm, step), {})))
     return rows
 
 
@@ -115,7 +133,7 @@ def title(column: Column, columns: Sequence[Column]) -> str:
         words.insert(0, SUITE_TITLES.get(column.suite, column.suite))
     if len({other.task for other in columns if other.suite == column.suite}) > 1:
         words.insert(1, column.task)
-    return " ".join(words)
+    return " ".join(word for word in (*words, column.shots_if_several(columns)) if word)
 
 
 def best_values(rows: Sequence[Row], columns: Sequence[Column]) -> dict[Column, float]:
@@ -154,14 +172,7 @@ def render_markdown(rows: Sequence[Row], columns: Sequence[Column], note: str) -
     for row in rows:
         scores = [render_score(row.scores.get(column), column, best.get(column)) for column in columns]
         cells.append([row.arm, *(render_count(row, name) for name in counted), *scores])
-    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
-    lines = []
-    for line in cells:
-        padded = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        lines.append("| " + " | ".join([line[0].ljust(widths[0]), *padded]) + " |")
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines.insert(1, "| " + " | ".join(rule) + " |")
-    return "\n".join(lines) + f"\n\n{note}\n"
+    return f"{pad_markdown(cells)}\n\n{note}\n"
 
 
 def footnote(records: Iterable[Record]) -> str:
@@ -183,11 +194,12 @@ def render_csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Full-precision numbers, empty where there is none."""
     several = len({(column.suite, column.task) for column in columns}) > len({column.suite for column in columns})
     names = [f"{column.task}_{column.key}" if several else column.key for column in columns]
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
+    shots = [column.shots_if_several(columns) for column in columns]
+    names = [f"{name}_{number}" if number else name for name, number in zip(names, shots, strict=True)]
     counted = ("documents", "tokens")
     header = [heading for name in counted for heading in (name, f"{name}_share")]
-    writer.writerow(["arm", *header, *(heading for name in names for heading in (name, f"{name}_stderr"))])
+    headings = ["arm", *header, *(heading for name in names for heading in (name, f"{name}_stderr"))]
+    lines = []
     for row in rows:
         line: list[Any] = [row.arm]
         for name in counted:
@@ -195,5 +207,5 @@ def render_csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
         for column in columns:
             metric = row.scores.get(column)
             line += [None, None] if metric is None else [metric.value, metric.stderr]
-        writer.writerow(line)
-    return output.getvalue()
+        lines.append(line)
+    return to_csv(headings, lines)

@@ -77,6 +77,8 @@ class Verb:
     help: str
     distributed: bool = False
     """Several processes may run it together (torchrun, srun, Lightning's launcher)."""
+    positional: str = ""
+    """The field that a first argument without a dash sets: with `number`, ``table 2`` is ``table --number 2``."""
 
 
 def function_of(verb: Verb) -> Callable[[CommandConfig], dict[str, Any] | None]:
@@ -130,10 +132,19 @@ def build_parser(stage: str, verbs: dict[str, Verb], with_help: bool = False) ->
     return parser
 
 
+def name_positional(verbs: dict[str, Verb], arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the option's name before an argument that directly follows a verb and has none."""
+    verb = verbs.get(arguments[0]) if len(arguments) > 1 else None
+    if verb is None or not verb.positional or arguments[1].startswith("-"):
+        return list(arguments)
+    return [arguments[0], f"--{verb.positional}", *arguments[1:]]
+
+
 def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple[str, CommandConfig]:
     """Parses ``arguments`` to a verb's name and its config; exits with status 2 on an unknown key or a wrong type."""
+    arguments = name_positional(verbs, arguments)
     parser = build_parser(stage, verbs, with_help=bool({"-h", "--help"} & set(arguments)))
-    namespace = parser.instantiate_classes(parser.parse_args(list(arguments)))
+    namespace = parser.instantiate_classes(parser.parse_args(arguments))
     fields = vars(namespace[namespace.verb])
     fields.pop("config", None)
     return namespace.verb, verbs[namespace.verb].config(**fields)

@@ -107,6 +107,11 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def files() -> list[Path]:
+    """The files that all of this is read from, in a fixed order."""
+    return sorted(path for path in FOLDER.iterdir() if path.suffix in (".csv", ".yaml"))
+
+
 def table_numbers() -> list[int]:
     """Numbers of the paper's tables that are here, ascending."""
     return sorted(TABLES)

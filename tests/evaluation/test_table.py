@@ -157,3 +157,31 @@ def test_missing_results_are_told(evaluation: "Evaluation", tmp_path: Path, caps
     assert "is not a folder" in capsys.readouterr().err
     assert evaluation("table", "--output", tmp_path / "table", "--results", tmp_path) == 2
     assert "no committed artefact" in capsys.readouterr().err
+
+
+def score_suites(folder: Path) -> Path:
+    """One model at two steps and another at one, on two tasks of a paper's suite, one of them at 0 and 2 shots."""
+    records = []
+    for model, step, value in (("raw", 300, 0.2), ("raw", 2500, 0.3), ("prox-d", 2500, 0.25)):
+        for task, shots in (("piqa", 0), ("piqa", 2), ("sciq", 0)):
+            record = replace(make_record(model, "selection", value), task=task, num_fewshot=shots, step=step)
+            records.append(replace(record, headline="acc_norm"))
+    for record in records:
+        write_record(folder / "selection", record, f"{record.model}@{record.step}")
+    write_snapshot(folder / "selection", "selection", {}, "selection")
+    commit(folder / "selection", "selection", {})
+    return folder
+
+
+def test_a_model_at_several_steps_has_a_row_for_each(evaluation: "Evaluation", tmp_path: Path) -> None:
+    results = score_suites(tmp_path / "results")
+    assert evaluation("table", "--results", results, "--output", tmp_path / "table") == 0
+    with (tmp_path / "table/table.csv").open(newline="") as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["raw@300", "raw@2500", "prox-d"]
+    assert [float(row["piqa_selection_acc_norm_2-shot"]) for row in rows.values()] == [0.22, 0.32, 0.27]
+    assert "sciq_selection_acc_norm" in rows["prox-d"]
+    assert not any(name.endswith("selection_acc") for name in rows["prox-d"])
+    heading = (tmp_path / "table/table.md").read_text().splitlines()[0]
+    assert "selection piqa acc_norm 0-shot" in heading
+    assert "selection sciq acc_norm |" in heading
