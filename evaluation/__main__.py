@@ -7,7 +7,7 @@ from evaluation.configs import BitsPerByteConfig, ChoiceConfig, YardstickConfig
 from evaluation.paper_configs import FigureConfig, TableConfig
 from evaluation.refiner_configs import RefinersConfig
 from evaluation.report_config import ReportConfig
-from evaluation.suite_configs import GeneralConfig, MathConfig, SelectionConfig
+from evaluation.suite_configs import GeneralConfig, MathConfig, MirrorConfig, SelectionConfig
 from prox.command import Verb, main
 
 VERBS = {
@@ -25,6 +25,11 @@ VERBS = {
         ChoiceConfig,
         "evaluation.choice:score_choice",
         "The yardstick's multiple-choice task through lm-eval or lighteval, for any number of models.",
+    ),
+    "mirror": Verb(
+        MirrorConfig,
+        "evaluation.mirror:write_mirror",
+        "The questions of the general and selection suites from the hub into a folder, for offline use.",
     ),
     "general": Verb(
         GeneralConfig,

@@ -10,6 +10,7 @@ from evaluation.math_questions import TASKS as MATH_TASKS
 from evaluation.math_questions import examples_in, question_file
 from evaluation.published import GENERAL, MATH, SELECTION
 from evaluation.records import sha256_of_files
+from prox.command import CommandConfig
 
 
 @dataclass
@@ -63,8 +64,11 @@ class SuiteConfig(ModelsConfig):
 
     def problems(self) -> list[str]:
         found = super().problems()
-        for task in sorted({*self.tasks, *self.splits} - set(self.TASKS)):
+        for task in sorted(set(self.tasks) - set(self.TASKS)):
             found.append(f"{task!r} is no task of {self.SUITE}: choose from {', '.join(self.TASKS)}")
+        # Splits of other suites' tasks are let pass: one list of options may go to all suites.
+        for task in sorted(set(self.splits) - set(sources())):
+            found.append(f"--splits.{task}: no such task has splits to choose from: {', '.join(sources())}")
         if self.limit < 0:
             found.append(f"--limit {self.limit} is negative: give a number of questions, or 0 for all")
         if self.data is not None and not self.data.is_dir():
@@ -179,8 +183,6 @@ class MathConfig(SuiteConfig):
 
     def problems(self) -> list[str]:
         found = super().problems()
-        if self.splits:
-            found.append(f"--splits {self.splits}: the math tasks have one split, leave it out")
         if self.max_new_tokens < 1:
             found.append(f"--max_new_tokens {self.max_new_tokens} is below 1: 1024 is the paper's")
         return found
@@ -216,3 +218,27 @@ class MathConfig(SuiteConfig):
 
     def volatile_fields(self) -> frozenset[str]:
         return super().volatile_fields() | {"prompts"}
+
+
+@dataclass
+class MirrorConfig(CommandConfig):
+    """Settings of ``evaluation mirror``."""
+
+    tasks: list[str] = field(default_factory=list)
+    """Tasks to fetch; empty for all of the general and selection suites."""
+
+    def asked(self) -> list[str]:
+        """The tasks."""
+        return [task for task in sources() if not self.tasks or task in self.tasks]
+
+    def problems(self) -> list[str]:
+        unknown = sorted(set(self.tasks) - set(sources()))
+        return [
+            f"{task!r} is no task with questions on the hub: choose from {', '.join(sources())}" for task in unknown
+        ]
+
+    def input_marks(self) -> list[str]:
+        return [f"sources:{sha256_of_files(SOURCES)}"]
+
+    def plan(self) -> dict[str, Any]:
+        return {"tasks": ", ".join(self.asked())}

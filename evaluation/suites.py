@@ -132,6 +132,7 @@ def score_model(
 def record_of(config: SuiteConfig, name: str, place: Path, unit: Unit, data: TaskData, scores: TaskScores) -> Record:
     """The record of one score."""
     model, step = model_and_step(name)
+    model_details = {"model_commit": commit_of(place)} if hub_model(place) else {}
     settings: dict[str, Any] = {"limit_per_subset": config.limit or None, "dtype": config.dtype}
     return Record(
         model=model,
@@ -148,8 +149,16 @@ def record_of(config: SuiteConfig, name: str, place: Path, unit: Unit, data: Tas
         model_path=str(place),
         num_fewshot=unit.num_fewshot,
         step=training_step(place) if step is None else step,
-        details={**settings, **data.details, **scores.details},
+        details={**settings, **data.details, **scores.details, **model_details},
     )
+
+
+def commit_of(place: Path) -> str | None:
+    """The commit of a hub's model that was loaded, out of its configuration in the local cache."""
+    from transformers import AutoConfig
+
+    repo, revision = hub_model(place) or (str(place), None)
+    return AutoConfig.from_pretrained(repo, revision=revision or "main")._commit_hash
 
 
 def averages(records: list[Record], by_shots: bool) -> dict[str, float]:

@@ -238,3 +238,38 @@ def test_a_record_tells_how_it_was_measured(
     assert record.data == "a mirror of allenai/sciq, default, test"
     assert record.details["limit_per_subset"] == 3
     assert record.details["prompts_cut"] == 0
+
+
+def test_a_mirror_of_the_hub_serves_offline(
+    known: Any,
+    evaluation: "Evaluation",
+    mirror: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datasets
+
+    asked: list[tuple[str, str]] = []
+
+    def from_the_hub(repo: str, name: str, split: str, revision: str) -> datasets.Dataset:
+        asked.append((repo, split))
+        if len(asked) == 2:
+            raise ConnectionError("the line is dead")
+        source = next(source for source in sources().values() if (source.repo, source.config) == (repo, name))
+        assert revision == source.revision
+        files = source.splits(mirror)
+        return datasets.Dataset.from_parquet(str(files.get(split, next(iter(files.values())))))
+
+    known(Oracle(rigged=True))
+    command = ("mirror", "--output", tmp_path / "mirror", "--tasks", "[openbookqa]")
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "load_dataset", from_the_hub)
+        assert evaluation(*command) == 1
+        assert evaluation(*command) == 0
+    splits = ["test", "train", "validation"]
+    assert sorted(path.stem for path in (tmp_path / "mirror/allenai__openbookqa/main").iterdir()) == splits
+    # What was fetched before the line went dead is not fetched again.
+    assert [split for _, split in asked] == ["test", "train", "train", "validation"]
+    scores = ("general", "--output", tmp_path / "scores", "--data", tmp_path / "mirror", "--tasks", "[openbookqa]")
+    assert evaluation(*scores, "--models.tiny", tiny_checkpoint) == 0
