@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from evaluation import harness_lm_eval
@@ -16,6 +17,7 @@ from evaluation.configs import hub_model
 from evaluation.math_answers import extract_answer
 from evaluation.math_equality import answers_equal
 from evaluation.math_questions import TASKS
+from prox.engines import Engine, EngineConfig, Failure, load_engine
 
 if TYPE_CHECKING:
     from evaluation.suite_configs import MathConfig
@@ -35,27 +37,65 @@ class MathAnswer:
     correct: bool
 
 
+class EngineModel(LM):
+    """One of the project's engines in lm-eval's hands, for generation alone.
+
+    lm-eval's own class for vLLM looks for a distribution of that name, which its CPU build does not have.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+        self.max_length = engine.max_context
+        self.failed = 0
+        """Requests without an answer, each counted as one without text."""
+
+    def tok_encode(self, text: str) -> list[int]:
+        """The tokens of a prompt, with those that the tokenizer puts around it."""
+        return self.engine.tokenizer(text)["input_ids"]
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Greedy continuations up to a stop string; a prompt that is too long loses its beginning."""
+        options = requests[0].args[1]
+        room = self.max_length - options["max_gen_toks"]
+        prompts = [self.tok_encode(request.args[0])[-room:] for request in requests]
+        answers = self.engine.generate(prompts, options["max_gen_toks"], options["until"])
+        self.failed += sum(isinstance(answer, Failure) for answer in answers)
+        return ["" if isinstance(answer, Failure) else answer.text for answer in answers]
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise NotImplementedError
+
+
 @contextmanager
 def opened(_name: str, place: Path, config: "MathConfig", _scratch: Path) -> Iterator[Callable[[], LM]]:
-    """A function that gives the model in lm-eval's hands, loading it when first called; released afterwards."""
-    loaded: list[LM] = []
-
-    def model() -> LM:
-        if not loaded:
-            loaded.append(load_vllm(place, config) if config.engine == "vllm" else harness_lm_eval.load(place, config))
-        return loaded[0]
-
-    yield model
-    loaded.clear()
+    """A function that gives the model in lm-eval's hands, loading it when first called."""
+    yield lambda: load(place, config)
 
 
-def load_vllm(place: Path, config: "MathConfig") -> LM:
-    """A model in vLLM, in lm-eval's hands."""
-    from lm_eval.models.vllm_causallms import VLLM
+def load(place: Path, config: "MathConfig") -> LM:
+    """A model in an engine (which stays loaded until another is asked for), in lm-eval's hands."""
+    engine = EngineConfig(
+        kind="vllm" if config.engine == "vllm" else "local",
+        device=config.device,
+        dtype=config.dtype,
+        batch_size=config.batch_size,
+        vllm=config.vllm,
+    )
+    return EngineModel(load_engine(engine, str(local_folder(place))))
 
-    repo, revision = hub_model(place) or (str(place.resolve()), None)
-    options: dict[str, Any] = {} if revision is None else {"revision": revision}
-    return VLLM(pretrained=repo, dtype=config.dtype, seed=config.seed, **options)
+
+def local_folder(place: Path) -> Path:
+    """The folder of a model; one of the hub is fetched."""
+    hub = hub_model(place)
+    if hub is None:
+        return place.resolve()
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(hub[0], revision=hub[1]))
 
 
 def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") -> TaskScores:
@@ -81,7 +121,8 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") ->
     longest = model.max_length - new_tokens
     prompts = [sample["arguments"][0][0] for sample in results["samples"][unit.task]]
     cut = sum(len(model.tok_encode(prompt)) > longest for prompt in prompts)
-    details = {"max_new_tokens": new_tokens, "prompts_cut": cut, "engine": config.engine}
+    failed = getattr(model, "failed", 0)
+    details = {"max_new_tokens": new_tokens, "prompts_cut": cut, "engine": config.engine, "without_answer": failed}
     return TaskScores(harness_lm_eval.metrics_of(results, unit.task), "acc", answers, details)
 
 

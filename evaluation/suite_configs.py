@@ -11,6 +11,7 @@ from evaluation.math_questions import examples_in, question_file
 from evaluation.published import GENERAL, MATH, SELECTION
 from evaluation.records import sha256_of_files
 from prox.command import CommandConfig
+from prox.engines.base import VllmConfig
 
 
 @dataclass
@@ -164,6 +165,8 @@ class MathConfig(SuiteConfig):
     """Folder of the worked examples (gsm8k.md, minerva_math.md, mathqa.md, mmlu_stem.md)."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What generates: vLLM for models of billions of parameters on a GPU."""
+    vllm: VllmConfig = field(default_factory=VllmConfig)
+    """Settings of engine `vllm`."""
     max_new_tokens: int = 1024
     """Longest answer, in tokens; at most half of the model's context."""
 
@@ -185,7 +188,7 @@ class MathConfig(SuiteConfig):
         found = super().problems()
         if self.max_new_tokens < 1:
             found.append(f"--max_new_tokens {self.max_new_tokens} is below 1: 1024 is the paper's")
-        return found
+        return found + [f"--vllm.{problem}" for problem in self.vllm.problems()]
 
     def data_problems(self) -> list[str]:
         clone = "of a clone of ZubinGou/math-evaluation-harness"

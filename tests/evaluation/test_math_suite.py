@@ -99,7 +99,7 @@ def test_all_tasks_go_through_the_harness(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import evaluation.harness_lm_eval as harness
+    import evaluation.harness_math as harness
 
     data, prompts = harness_files
     monkeypatch.setattr(harness, "load", lambda *_: lm_eval_model(Oracle(rigged=True)))
@@ -132,6 +132,21 @@ def test_a_real_model_generates(
     assert records["gsm8k"].details["max_new_tokens"] == 4
     # Eight worked examples are longer than the tiny model's context of 512 tokens in its byte-level vocabulary.
     assert records["gsm8k"].details["prompts_cut"] == 1
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(400)
+def test_vllm_answers_as_transformers_does(
+    harness_files: tuple[Path, Path], evaluation: "Evaluation", tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    data, prompts = harness_files
+    answers = []
+    for engine in ("vllm", "transformers"):
+        command = ("math", "--output", tmp_path / engine, "--data", data, "--prompts", prompts, "--engine", engine)
+        options = ("--models.tiny", tiny_checkpoint, "--max_new_tokens", "8", "--tasks", "[gsm8k,tabmwp]")
+        assert evaluation(*command, *options) == 0
+        answers.append([path.read_text() for path in sorted((tmp_path / engine / "answers").iterdir())])
+    assert answers[0] == answers[1]
 
 
 def test_what_is_missing_is_said_before_the_start(
