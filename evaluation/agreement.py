@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from evaluation.agreement_config import AgreementConfig
 from evaluation.answers import Answer, read_answers
 from prox.artifact import write_atomically, write_json
 from prox.errors import UserError
+
+log = logging.getLogger("prox")
 
 # How a choice is taken: by the likelihood of its text, or by that over its length.
 NORMALISATIONS = {"acc": "none", "acc_norm": "by characters"}
@@ -35,11 +38,13 @@ class Agreement:
 
 
 def compare_answers(config: AgreementConfig) -> dict[str, Any]:
-    """Writes ``agreement.md``, ``.csv``, ``.json`` and ``differences.jsonl``; returns the share of equal choices."""
+    """Writes ``agreement.md``, ``.csv``, ``.json`` and ``differences.json``; returns the share of equal choices."""
     rows: list[Agreement] = []
     differences: list[dict[str, Any]] = []
     for first, second, model, task in config.pairs():
         one, other = by_question(read_answers(first)), by_question(read_answers(second))
+        if not one.keys() & other.keys():
+            log.warning("%s on %s: no question was asked in both; name the same split (--splits.%s)", model, task, task)
         for metric in NORMALISATIONS:
             row = compare(model, task, metric, one, other)
             if row is not None:
@@ -52,17 +57,20 @@ def compare_answers(config: AgreementConfig) -> dict[str, Any]:
     write_json(config.output / "agreement.json", [vars(row) for row in rows])
     write_json(config.output / "differences.json", differences)
     print(render(rows, config))
-    return {metric: share(row for row in rows if row.metric == metric) for metric in NORMALISATIONS}
+    return {metric: share(row for row in rows if row.metric == metric) for metric in metrics_in(rows)}
 
 
-def by_question(answers: Iterable[Answer]) -> dict[tuple[str, int], Answer]:
-    """The answers by subset and number of their question."""
-    return {(answer.subset, answer.row): answer for answer in answers}
+def metrics_in(rows: list[Agreement]) -> list[str]:
+    """The metrics that any pair has."""
+    return [metric for metric in NORMALISATIONS if any(row.metric == metric for row in rows)]
 
 
-def compare(
-    model: str, task: str, metric: str, one: dict[tuple[str, int], Answer], other: dict[tuple[str, int], Answer]
-) -> Agreement | None:
+def by_question(answers: Iterable[Answer]) -> dict[str, Answer]:
+    """The answers by their question's digest."""
+    return {answer.question: answer for answer in answers}
+
+
+def compare(model: str, task: str, metric: str, one: dict[str, Answer], other: dict[str, Answer]) -> Agreement | None:
     """The two evaluations of a task under one metric; None where they share no question, or one has no lengths."""
     shared = sorted(one.keys() & other.keys())
     if not shared:
@@ -91,16 +99,14 @@ def has_lengths(answers: Iterable[Answer]) -> bool:
     return any(length != 1 for answer in answers for length in answer.lengths)
 
 
-def disagreements(
-    model: str, task: str, one: dict[tuple[str, int], Answer], other: dict[tuple[str, int], Answer]
-) -> list[dict[str, Any]]:
+def disagreements(model: str, task: str, one: dict[str, Answer], other: dict[str, Answer]) -> list[dict[str, Any]]:
     """The questions whose likeliest choice differs, with both likelihoods."""
     return [
         {
             "model": model,
             "task": task,
-            "subset": key[0],
-            "row": key[1],
+            "subset": one[key].subset,
+            "row": one[key].row,
             "gold": one[key].gold,
             "first": one[key].loglikelihoods,
             "second": other[key].loglikelihoods,
@@ -128,7 +134,7 @@ def render(rows: list[Agreement], config: AgreementConfig) -> str:
         numbers = [f"{value:.1%}" for value in (row.same_choice, row.first_accuracy, row.second_accuracy)]
         cells = [row.model, row.task, row.metric, row.normalisation, f"{row.questions:,}", *numbers]
         lines.append("| " + " | ".join(cells) + " |")
-    for metric in NORMALISATIONS:
+    for metric in metrics_in(rows):
         members = [row for row in rows if row.metric == metric]
         total = sum(row.questions for row in members)
         lines.append(

@@ -1,7 +1,6 @@
 """What a model answered, question by question: kept beside each score, so that two evaluations can be compared."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ class Answer:
     subset: str
     row: int
     """Number of the question in its split."""
+    question: str
+    """Digest of the question's row (`benchmark_data`), by which two evaluations find the same one."""
     gold: int
     """Index of the right choice."""
     loglikelihoods: list[float]
@@ -44,15 +45,7 @@ class TaskScores:
     answers: Sequence[Any]
     """Dataclasses, one a question."""
     details: dict[str, Any] = field(default_factory=dict)
-
-
-def mean_of(metrics: Sequence[Metric]) -> Metric:
-    """The plain mean of independent scores; its standard error is None where one of theirs is."""
-    value = sum(metric.value for metric in metrics) / len(metrics)
-    errors = [metric.stderr for metric in metrics]
-    if any(error is None for error in errors):
-        return Metric(value, None)
-    return Metric(value, math.sqrt(sum(error**2 for error in errors if error is not None)) / len(errors))
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def answers_path(folder: Path, name: str, suite: str, task: str, num_fewshot: int) -> Path:

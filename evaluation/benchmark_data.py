@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -110,6 +111,11 @@ def load_split(source: Source, split: str, mirror: Path | None) -> "Dataset | No
         ) from error
 
 
+def digest_of(row: dict[str, Any]) -> str:
+    """What tells a question from all others: a hash of its columns."""
+    return hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def sample(count: int, limit: int, held_back: int = 0) -> list[int]:
     """Numbers of the rows to ask, ascending: all of them for ``limit`` 0, else the first of lighteval's order.
 
@@ -143,7 +149,8 @@ def lay_down(
     if rows is None:
         assert mirror is not None
         raise UserError(missing_splits(task, split, mirror) or f"{task} has no split {split}")
-    rows = rows.add_column("row", list(range(len(rows))))
+    digests = [digest_of(row) for row in rows]
+    rows = rows.add_column("row", list(range(len(rows)))).add_column("question_digest", digests)
     pool = load_split(source, source.fewshot_split, mirror) if with_fewshot else None
     details: dict[str, Any] = {"split": split}
     held_back = 0
@@ -164,6 +171,8 @@ def write_data(
     rows: "Dataset", pool: "Dataset | None", folder: Path, description: str, details: dict[str, Any]
 ) -> TaskData:
     """Writes questions, and worked examples where there are any, as harnesses load them."""
+    # What an attempt that failed half-way left.
+    shutil.rmtree(folder, ignore_errors=True)
     subsets = {}
     digest = hashlib.sha256()
     for name, numbers in by_subset(rows).items():

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.configs import DEFINITION_VERSION, BitsPerByteConfig, training_step
-from evaluation.models import context_length, load_model, score_models, summary_of
+from evaluation.configs import DEFINITION_VERSION, BitsPerByteConfig
+from evaluation.models import context_length, load_model, score_models, step_of, summary_of
 from evaluation.records import Metric, Record, model_and_step, sha256_of_files
 from evaluation.yardstick import TEXT, read_texts, source_of
 from prox.errors import UserError
@@ -174,7 +174,7 @@ def score_bits_per_byte(config: BitsPerByteConfig) -> dict[str, Any]:
             data=source,
             data_hash=data_hash,
             model_path=str(folder),
-            step=training_step(folder),
+            step=step_of(name, folder),
             details={
                 **settings,
                 "context": context,

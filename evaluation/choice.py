@@ -4,8 +4,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from evaluation.configs import ChoiceConfig, training_step
-from evaluation.models import score_models, summary_of
+from evaluation.configs import ChoiceConfig
+from evaluation.models import score_models, step_of, summary_of
 from evaluation.offline import quiet_libraries
 from evaluation.records import Record, model_and_step, sha256_of_files
 from evaluation.yardstick import CHOICE, CHOICE_ITEMS, source_of
@@ -20,7 +20,7 @@ def score_choice(config: ChoiceConfig) -> dict[str, Any]:
     num_items = sum(1 for line in items.read_text(encoding="utf-8").splitlines() if line)
     source, data_hash = source_of(config.yardstick), sha256_of_files(items)
     scratch = config.output / "scratch"
-    with quiet_libraries(scratch):
+    with quiet_libraries(scratch, with_network=config.has_hub_models()):
         harness = importlib.import_module(f"evaluation.harness_{config.harness}")
         score = harness.scorer(config, TASK, (config.yardstick / CHOICE).resolve(), scratch.resolve())
 
@@ -37,7 +37,7 @@ def score_choice(config: ChoiceConfig) -> dict[str, Any]:
                 data=source,
                 data_hash=data_hash,
                 model_path=str(folder),
-                step=training_step(folder),
+                step=step_of(name, folder),
                 details={"dtype": config.dtype},
             )
 

@@ -108,7 +108,7 @@ class ModelsConfig(CommandConfig):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights while scoring."""
     batch_size: int = 16
-    """Sequences in a forward pass; changes speed and memory, not scores."""
+    """Sequences in a forward pass; changes speed and memory, and scores by rounding alone."""
 
     def problems(self) -> list[str]:
         found = []
@@ -138,8 +138,12 @@ class ModelsConfig(CommandConfig):
     def inputs(self) -> list[Path]:
         return [folder for folder in self.models.values() if hub_model(folder) is None]
 
+    def has_hub_models(self) -> bool:
+        """Whether a model must be fetched."""
+        return any(hub_model(place) is not None for place in self.models.values())
+
     def volatile_fields(self) -> frozenset[str]:
-        """Where and in what batches a model is scored does not decide its score."""
+        """Where and in what batches a model is scored does not decide its score, up to rounding."""
         return VOLATILE_FIELDS | {"device", "batch_size"}
 
     def plan(self) -> dict[str, Any]:

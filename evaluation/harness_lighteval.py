@@ -15,11 +15,11 @@ from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.registry import Registry
 
-from evaluation.answers import Answer, TaskScores, mean_of
+from evaluation.answers import Answer, TaskScores
 from evaluation.benchmark_data import TaskData
-from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig, ModelsConfig, hub_model
-from evaluation.models import load_model, resolve_device
-from evaluation.records import Metric
+from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig, ModelsConfig
+from evaluation.models import fetched, load_model, resolve_device
+from evaluation.records import Metric, mean
 from evaluation.tasks import general
 from evaluation.tasks.continuation import task_config
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from evaluation.suites import Unit
 
 DEFINITION = TASK_DEFINITIONS / "continuation.py"
-# lighteval's names of the metrics, by lm-eval's, under which both are recorded.
-METRICS = {"acc": "acc", "acc_norm": "acc_norm"}
+METRICS = ("acc", "acc_norm")
 
 
 @contextmanager
@@ -50,20 +49,6 @@ def without_builtin_tasks() -> Iterator[None]:
             setattr(Registry, name, loader)
 
 
-@contextmanager
-def opened(name: str, place: Path, config: ModelsConfig, scratch: Path) -> Iterator[Callable[[], LightevalModel]]:
-    """A function that gives the model in lighteval's hands, loading it when first called; released afterwards."""
-    loaded: list[LightevalModel] = []
-
-    def model() -> LightevalModel:
-        if not loaded:
-            loaded.append(load(name, place, config, scratch))
-        return loaded[0]
-
-    yield model
-    loaded.clear()
-
-
 def load(name: str, place: Path, config: ModelsConfig, scratch: Path) -> LightevalModel:
     """A model in lighteval's hands.
 
@@ -71,11 +56,9 @@ def load(name: str, place: Path, config: ModelsConfig, scratch: Path) -> Lightev
     there would put the cache into the model's own folder.
     """
     model, _ = load_model(place, config.device, config.dtype)
-    repo, revision = hub_model(place) or (str(place.resolve()), None)
     settings = TransformersModelConfig(
         model_name=name,
-        tokenizer=repo,
-        revision=revision or "main",
+        tokenizer=str(fetched(place)),
         device=resolve_device(config.device),
         batch_size=config.batch_size,
         override_chat_template=False,
@@ -108,7 +91,7 @@ def metrics_of(pipeline: Pipeline, task: str) -> dict[str, Metric]:
     """A task's scores, with their standard errors (None where lighteval gives none)."""
     # Keyed "<task>:<few-shot count>" in the final results, "<task>|<few-shot count>" in the request.
     results = pipeline.get_results()["results"][f"{task}:0"]
-    return {name: Metric(float(results[key]), finite(results.get(f"{key}_stderr"))) for name, key in METRICS.items()}
+    return {name: Metric(float(results[name]), finite(results.get(f"{name}_stderr"))) for name in METRICS}
 
 
 def finite(number: object) -> float | None:
@@ -130,7 +113,7 @@ def score_task(model: LightevalModel, unit: "Unit", data: TaskData, config: "Sui
     tasks = general.task_configs(unit.task, data.folder, data.subsets)
     pipeline = run(model, tasks, config.output.resolve() / "scratch")
     by_subset = {task.name.split(":")[1]: metrics_of(pipeline, task.name) for task in tasks}
-    metrics = {name: mean_of([scores[name] for scores in by_subset.values()]) for name in METRICS}
+    metrics = {name: mean([scores[name] for scores in by_subset.values()]) for name in METRICS}
     logged = pipeline.evaluation_tracker.details_logger.details
     asked = [(subset, detail) for subset in data.subsets for detail in logged[f"{unit.task}:{subset}|0"]]
     answers = [answer_of(subset, detail) for subset, detail in asked]
@@ -150,4 +133,6 @@ def answer_of(subset: str, detail: DetailsLogger.Detail) -> Answer:
     """One question as lighteval has it; a choice's length is that of its text, without the space before it."""
     document = detail.doc
     lengths = [len(choice.removeprefix(" ")) for choice in document.choices]
-    return Answer(subset, document.specific["row"], document.gold_index, list(detail.model_response.logprobs), lengths)
+    row = document.specific
+    likelihoods = list(detail.model_response.logprobs)
+    return Answer(subset, row["row"], row["question_digest"], document.gold_index, likelihoods, lengths)

@@ -1,7 +1,6 @@
 """Multiple choice through lm-eval: the yardstick's continuation task, and the paper's selection suite."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +25,7 @@ DEFINITION = TASK_DEFINITIONS / "continuation.yaml"
 METRICS = ("acc", "acc_norm")
 
 
-@contextmanager
-def opened(_name: str, place: Path, config: ModelsConfig, _scratch: Path) -> Iterator[Callable[[], LM]]:
-    """A function that gives the model in lm-eval's hands, loading it when first called; released afterwards."""
-    loaded: list[LM] = []
-
-    def model() -> LM:
-        if not loaded:
-            loaded.append(load(place, config))
-        return loaded[0]
-
-    yield model
-    loaded.clear()
-
-
-def load(place: Path, config: ModelsConfig) -> LM:
+def load(_name: str, place: Path, config: ModelsConfig, _scratch: Path) -> LM:
     """A model in lm-eval's hands."""
     model, tokenizer = load_model(place, config.device, config.dtype)
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=config.batch_size)
@@ -67,12 +52,12 @@ def metrics_of(results: dict[str, Any], task: str) -> dict[str, Metric]:
     }
 
 
-def scorer(config: ChoiceConfig, task: str, data: Path, _scratch: Path) -> Callable[[str, Path], dict[str, Metric]]:
+def scorer(config: ChoiceConfig, task: str, data: Path, scratch: Path) -> Callable[[str, Path], dict[str, Metric]]:
     """A function from a model's name and folder to its scores on the data set folder ``data``."""
     definition = {**yaml.safe_load(DEFINITION.read_text(encoding="utf-8")), "task": task, "dataset_path": str(data)}
 
-    def score(_name: str, folder: Path) -> dict[str, Metric]:
-        return metrics_of(run(load(folder, config), definition)[1], task)
+    def score(name: str, folder: Path) -> dict[str, Metric]:
+        return metrics_of(run(load(name, folder, config, scratch), definition)[1], task)
 
     return score
 
@@ -84,7 +69,7 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "SelectionConfig
         "dataset_path": str(data.folder),
         "dataset_name": next(iter(data.subsets)),
         "test_split": EVALUATION,
-        "fewshot_split": FEWSHOT,
+        "fewshot_split": FEWSHOT if "fewshot_pool" in data.details else None,
         "num_fewshot": unit.num_fewshot,
     }
     task, results = run(model, definition, config.fewshot_seed)
@@ -109,4 +94,5 @@ def answer_of(task: Task, sample: dict[str, Any], headline: str) -> Answer:
     # Each request is a context and what follows it: the delimiter and the choice.
     texts = [sample["arguments"][number][1].removeprefix(" ") for number in range(len(pairs))]
     lengths = [len(text) if headline == "acc_norm" else 1 for text in texts]
-    return Answer("all", sample["doc"]["row"], int(gold), [pair[0] for pair in pairs], lengths)
+    row = sample["doc"]
+    return Answer("all", row["row"], row["question_digest"], int(gold), [pair[0] for pair in pairs], lengths)

@@ -1,8 +1,7 @@
 """The math suite through lm-eval: it asks, the project reads and compares the answers."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,20 @@ from lm_eval.api.model import LM
 from evaluation import harness_lm_eval
 from evaluation.answers import TaskScores
 from evaluation.benchmark_data import EVALUATION, TaskData
-from evaluation.configs import hub_model
 from evaluation.math_answers import extract_answer
 from evaluation.math_equality import answers_equal
 from evaluation.math_questions import TASKS
+from evaluation.models import fetched
 from prox.engines import Engine, EngineConfig, Failure, load_engine
+from prox.errors import UserError
 
 if TYPE_CHECKING:
     from evaluation.suite_configs import MathConfig
     from evaluation.suites import Unit
+
+
+# What decides whether two expressions are equal.
+GRADERS = {name: version(name) for name in ("sympy", "latex2sympy2_extended")}
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,6 @@ class EngineModel(LM):
         super().__init__()
         self.engine = engine
         self.max_length = engine.max_context
-        self.failed = 0
-        """Requests without an answer, each counted as one without text."""
 
     def tok_encode(self, text: str) -> list[int]:
         """The tokens of a prompt, with those that the tokenizer puts around it."""
@@ -59,9 +61,12 @@ class EngineModel(LM):
         options = requests[0].args[1]
         room = self.max_length - options["max_gen_toks"]
         prompts = [self.tok_encode(request.args[0])[-room:] for request in requests]
-        answers = self.engine.generate(prompts, options["max_gen_toks"], options["until"])
-        self.failed += sum(isinstance(answer, Failure) for answer in answers)
-        return ["" if isinstance(answer, Failure) else answer.text for answer in answers]
+        # The paper's harness lets an answer repeat itself to the end.
+        answers = self.engine.generate(prompts, options["max_gen_toks"], options["until"], stop_loops=False)
+        failed = [answer.reason for answer in answers if isinstance(answer, Failure)]
+        if failed:
+            raise UserError(f"{len(failed)} of {len(answers)} problems got no answer, the first for: {failed[0]}")
+        return [answer.text for answer in answers if not isinstance(answer, Failure)]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise NotImplementedError
@@ -70,13 +75,7 @@ class EngineModel(LM):
         raise NotImplementedError
 
 
-@contextmanager
-def opened(_name: str, place: Path, config: "MathConfig", _scratch: Path) -> Iterator[Callable[[], LM]]:
-    """A function that gives the model in lm-eval's hands, loading it when first called."""
-    yield lambda: load(place, config)
-
-
-def load(place: Path, config: "MathConfig") -> LM:
+def load(_name: str, place: Path, config: "MathConfig", _scratch: Path) -> LM:
     """A model in an engine (which stays loaded until another is asked for), in lm-eval's hands."""
     engine = EngineConfig(
         kind="vllm" if config.engine == "vllm" else "local",
@@ -85,17 +84,7 @@ def load(place: Path, config: "MathConfig") -> LM:
         batch_size=config.batch_size,
         vllm=config.vllm,
     )
-    return EngineModel(load_engine(engine, str(local_folder(place))))
-
-
-def local_folder(place: Path) -> Path:
-    """The folder of a model; one of the hub is fetched."""
-    hub = hub_model(place)
-    if hub is None:
-        return place.resolve()
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(hub[0], revision=hub[1]))
+    return EngineModel(load_engine(engine, str(fetched(place))))
 
 
 def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") -> TaskScores:
@@ -121,9 +110,8 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") ->
     longest = model.max_length - new_tokens
     prompts = [sample["arguments"][0][0] for sample in results["samples"][unit.task]]
     cut = sum(len(model.tok_encode(prompt)) > longest for prompt in prompts)
-    failed = getattr(model, "failed", 0)
-    details = {"max_new_tokens": new_tokens, "prompts_cut": cut, "engine": config.engine, "without_answer": failed}
-    return TaskScores(harness_lm_eval.metrics_of(results, unit.task), "acc", answers, details)
+    metrics = harness_lm_eval.metrics_of(results, unit.task)
+    return TaskScores(metrics, "acc", answers, {"prompts_cut": cut}, {"max_new_tokens": new_tokens, **GRADERS})
 
 
 def graded(task: str, document: dict[str, Any], completion: str) -> MathAnswer:

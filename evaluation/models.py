@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.configs import ModelsConfig, hub_model
-from evaluation.records import Record, path_of, read_record, write_record
+from evaluation.configs import ModelsConfig, hub_model, training_step
+from evaluation.records import Record, model_and_step, path_of, read_record, write_record
 from prox.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,30 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@cache
+def fetched(place: Path) -> Path:
+    """The folder of a model; one of the hub is fetched into the hub's cache, once a process."""
+    hub = hub_model(place)
+    if hub is None:
+        return place.resolve()
+    from huggingface_hub import snapshot_download
+
+    log.info("fetching %s from the hub", hub[0])
+    # Weights in another format than safetensors are left out where they would come a second time.
+    return Path(snapshot_download(hub[0], revision=hub[1], ignore_patterns=["*.msgpack", "*.h5", "*.onnx", "*.gguf"]))
+
+
+def commit_of(place: Path) -> str | None:
+    """The commit of a hub's model that was fetched; None for a folder."""
+    return None if hub_model(place) is None else fetched(place).name
+
+
+def step_of(name: str, place: Path) -> int | None:
+    """A model's training step: as its name tells it (`raw@2500`), else as the step that exported it did."""
+    step = model_and_step(name)[1]
+    return training_step(place) if step is None else step
+
+
 def load_model(folder: Path, device: str, dtype: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model, in evaluation mode on ``device``, and its tokenizer; asks the network for models of the hub only."""
     import torch
@@ -31,10 +56,9 @@ def load_model(folder: Path, device: str, dtype: str) -> "tuple[PreTrainedModel,
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    repo, revision = hub_model(folder) or (folder, None)
-    origin = {"local_files_only": repo is folder, **({"revision": revision} if revision else {})}
-    model = AutoModelForCausalLM.from_pretrained(repo, dtype=getattr(torch, dtype), **origin)
-    tokenizer = AutoTokenizer.from_pretrained(repo, **origin)
+    place = fetched(folder)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
     return model.eval().to(resolve_device(device)), tokenizer
 
 

@@ -44,7 +44,7 @@ class ResultsConfig(CommandConfig):
 
     def problems_of_results(self) -> list[str]:
         """What is wrong with ``results``, which is set."""
-        remedy = "run `evaluation bits_per_byte` or `choice` first"
+        remedy = "run `evaluation general`, `selection`, `math`, `bits_per_byte` or `choice` first"
         if self.results is None or not self.results.is_dir():
             return [f"--results {self.results} is not a folder: {remedy}"]
         if not self.artifacts():

@@ -1,6 +1,6 @@
 """What stands below a table: what is odd about the paper's numbers, and how one's own were measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from evaluation.published import EVERY_COLUMN, PublishedTable, load_exceptions
 from evaluation.records import Record
@@ -74,7 +74,7 @@ def exception_notes(table: PublishedTable) -> tuple[list[str], Marks]:
     return notes, numbers
 
 
-def measured(records: Iterable[Record], tasks: Sequence[str]) -> str:
+def measured(records: Collection[Record], tasks: Sequence[str]) -> str:
     """How one's own scores were measured: harness and version, worked examples, items."""
     alike: dict[tuple[str, str, int, int], set[str]] = {}
     for record in records:
@@ -84,6 +84,8 @@ def measured(records: Iterable[Record], tasks: Sequence[str]) -> str:
     for (suite, version, shots, samples), found in sorted(alike.items()):
         names = ", ".join(heading(task) for task in sorted(found, key=tasks.index))
         by_version.setdefault((suite, version), []).append(f"{shots}-shot, n = {samples:,} ({names})")
-    return ". ".join(
-        f"suite {suite}, version {version}: {'; '.join(parts)}" for (suite, version), parts in by_version.items()
-    )
+    cut = sum(record.details.get("prompts_cut", 0) for record in records)
+    texts = [f"suite {suite}, version {version}: {'; '.join(parts)}" for (suite, version), parts in by_version.items()]
+    if cut:
+        texts.append(f"{cut:,} prompts were longer than their model's context and lost their beginning")
+    return ". ".join(texts)

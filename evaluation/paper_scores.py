@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from evaluation.paper_rows import AVERAGES_TABLE, Run, assign, names_in_order
 from evaluation.published import SELECTION, Cell, PublishedTable, Row
-from evaluation.records import Metric
+from evaluation.records import Metric, mean
 
 AVERAGE, WINS, GAIN, TOKENS_KEPT = "avg", "wins", "gain", "tokens_kept"
 MATH_TABLES = frozenset({5, 19})
@@ -58,15 +58,6 @@ def contests(table: PublishedTable) -> list[tuple[str, ...]]:
     if table.number == AVERAGES_TABLE:
         return [(f"{task}_0_shot", f"{task}_2_shot") for task in SELECTION]
     return [(task,) for task in table.tasks]
-
-
-def mean(metrics: Sequence[Metric]) -> Metric:
-    """Plain mean of independent scores; its standard error is the root of the summed squares over their number."""
-    errors = [metric.stderr for metric in metrics]
-    value = math.fsum(metric.value for metric in metrics) / len(metrics)
-    known = [error for error in errors if error is not None]
-    error = math.hypot(*known) / len(metrics) if len(known) == len(errors) else None
-    return Metric(value, error)
 
 
 def minus(one: Metric, other: Metric) -> Metric:

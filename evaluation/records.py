@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,15 @@ class Metric:
 
     value: float
     stderr: float | None
+
+
+def mean(metrics: Sequence[Metric]) -> Metric:
+    """Plain mean of independent scores; its standard error is the root of the summed squares over their number."""
+    errors = [metric.stderr for metric in metrics]
+    value = math.fsum(metric.value for metric in metrics) / len(metrics)
+    known = [error for error in errors if error is not None]
+    error = math.hypot(*known) / len(metrics) if len(known) == len(errors) else None
+    return Metric(value, error)
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,10 @@ class Record:
     num_fewshot: int = 0
     step: int | None = None
     """Training step of the checkpoint, where the model's folder tells it."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What else decides a score, and must be the same for scores to compare: number format, longest answer, seeds."""
     details: dict[str, Any] = field(default_factory=dict)
-    """Counts and settings that explain the score."""
+    """Counts that explain the score."""
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     """When it was measured (UTC); never in a table, which must not change when nothing else did."""
 
@@ -113,10 +125,11 @@ def check_comparable(records: Iterable[Record]) -> None:
         groups[record.suite, record.task, shots].append(record)
     differences = []
     for (suite, task, _), members in groups.items():
-        for name in ("task_hash", "data_hash", "suite_version", "num_fewshot"):
+        for name in ("task_hash", "data_hash", "suite_version", "num_fewshot", "settings"):
             models_by_value: dict[str, list[str]] = defaultdict(list)
             for record in members:
-                models_by_value[str(getattr(record, name))[:12]].append(record.model)
+                value = getattr(record, name)
+                models_by_value[str(value)[:12] if name.endswith("hash") else str(value)].append(record.model)
             if len(models_by_value) > 1:
                 values = "; ".join(f"{value} for {', '.join(models)}" for value, models in models_by_value.items())
                 differences.append(f"{suite} {task}: {name} is {values}")

@@ -140,6 +140,10 @@ def sample_chain(chain: Chain, number: int, seed: int, max_characters: int, samp
             except BrokenRow as error:
                 sample.broken[str(error)] += 1
                 continue
+            except (KeyError, TypeError, ValueError) as error:
+                # A ledger of another making: a field is missing, or holds what it should not.
+                sample.broken[f"its ledger row can't be read ({type(error).__name__}: {error})"] += 1
+                continue
             sample.items.append(trim_item({"run": chain.run, "arm": chain.arm, **item}, max_characters))
 
 

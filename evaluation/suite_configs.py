@@ -1,5 +1,6 @@
 """Configs of the paper's suites. Imports no heavy library: a skipped step must start at once."""
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +13,10 @@ from evaluation.published import GENERAL, MATH, SELECTION
 from evaluation.records import sha256_of_files
 from prox.command import CommandConfig
 from prox.engines.base import VllmConfig
+
+# Raise it when what the project does around the tasks' definitions changes scores (the draw of questions, means, how
+# a harness is asked), so that old and new scores refuse to share a table.
+DEFINITION_VERSION = "1"
 
 
 @dataclass
@@ -50,6 +55,10 @@ class SuiteConfig(ModelsConfig):
         """The files that define a task."""
         raise NotImplementedError
 
+    def settings(self) -> dict[str, Any]:
+        """What of this config decides scores beside tasks and questions."""
+        return {"dtype": self.dtype}
+
     def data_problems(self) -> list[str]:
         """What is missing of the questions."""
         if self.data is None:
@@ -87,6 +96,7 @@ class SuiteConfig(ModelsConfig):
         hub = [str(place) for place in self.models.values() if hub_model(place) is not None]
         definitions = {file for task in self.asked() for file in self.definition_of(task)}
         return [
+            f"definition:{DEFINITION_VERSION}",
             f"tasks:{sha256_of_files(SOURCES, *sorted(definitions))}",
             f"harness:{installed_version(self.HARNESS)}",
             *hub,
@@ -138,6 +148,9 @@ class SelectionConfig(SuiteConfig):
     def shots_of(self, task: str) -> list[int]:
         return self.num_fewshot
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "fewshot_seed": self.fewshot_seed}
+
     def problems(self) -> list[str]:
         found = super().problems()
         if not self.num_fewshot or min(self.num_fewshot) < 0:
@@ -179,7 +192,13 @@ class MathConfig(SuiteConfig):
         return files if self.prompts is None else [*files, self.prompts / f"{MATH_TASKS[task].prompt}.md"]
 
     def shots_of(self, task: str) -> list[int]:
-        return [MATH_TASKS[task].shots]
+        path = self.examples_of(task)
+        return [0 if path is None else examples_in(path)]
+
+    def examples_of(self, task: str) -> Path | None:
+        """The file of a task's worked examples; None where there is none."""
+        path = None if self.prompts is None else self.prompts / f"{MATH_TASKS[task].prompt}.md"
+        return path if path is not None and path.is_file() else None
 
     def split_of(self, task: str) -> str:
         return "test"
@@ -188,6 +207,8 @@ class MathConfig(SuiteConfig):
         found = super().problems()
         if self.max_new_tokens < 1:
             found.append(f"--max_new_tokens {self.max_new_tokens} is below 1: 1024 is the paper's")
+        if self.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+            found.append("--engine vllm: vLLM is not installed: run scripts/setup.sh, or take --engine transformers")
         return found + [f"--vllm.{problem}" for problem in self.vllm.problems()]
 
     def data_problems(self) -> list[str]:
@@ -203,13 +224,10 @@ class MathConfig(SuiteConfig):
         if self.prompts is None:
             found.append(f"--prompts is not set: give the folder prompts/cot/ {clone}, or worked examples of your own")
             return found
-        for name, shots in sorted({(MATH_TASKS[task].prompt, MATH_TASKS[task].shots) for task in self.asked()}):
-            path = self.prompts / f"{name}.md"
-            count = examples_in(path) if path.is_file() else 0
-            if count != shots:
-                found.append(
-                    f"{path} has {count} worked examples, {shots} are asked for: mend it, or give another --prompts"
-                )
+        for task in self.asked():
+            path = self.prompts / f"{MATH_TASKS[task].prompt}.md"
+            if self.shots_of(task) == [0]:
+                found.append(f"{path} has no worked example for {task}: mend it, or give another --prompts")
         return found
 
     def data_files(self) -> list[Path]:
@@ -220,7 +238,7 @@ class MathConfig(SuiteConfig):
         return [*(file for file in files if file is not None), *sorted(path for path in prompts if path.is_file())]
 
     def volatile_fields(self) -> frozenset[str]:
-        return super().volatile_fields() | {"prompts"}
+        return super().volatile_fields() | {"prompts", "vllm"}
 
 
 @dataclass

@@ -5,18 +5,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from evaluation.answers import TaskScores, answers_path, write_answers
 from evaluation.benchmark_data import TaskData, lay_down
-from evaluation.configs import hub_model, installed_version, training_step
+from evaluation.configs import installed_version
 from evaluation.math_questions import lay_down_math, question_file
-from evaluation.models import describe
+from evaluation.models import commit_of, describe, step_of
 from evaluation.offline import quiet_libraries
 from evaluation.records import Record, model_and_step, path_of, read_record, sha256_of_files, write_record
-from evaluation.suite_configs import MathConfig, SuiteConfig
+from evaluation.suite_configs import DEFINITION_VERSION, MathConfig, SuiteConfig
 from prox.errors import UserError
 
 log = logging.getLogger("prox")
@@ -55,20 +56,19 @@ def score_suite(config: SuiteConfig) -> dict[str, Any]:
     """
     units = units_of(config)
     scratch = config.output / "scratch"
-    has_hub = config.data is None or any(hub_model(place) for place in config.models.values())
-    with quiet_libraries(scratch, with_network=has_hub):
+    with quiet_libraries(scratch, with_network=config.data is None or config.has_hub_models()):
         harness = importlib.import_module(config.MODULE)
         laid_down = data_of(config, scratch.resolve())
         records: list[Record] = []
         failures: list[str] = []
         for name, place in config.models.items():
-            with harness.opened(name, place, config, scratch.resolve()) as model:
-                for record, failure in score_model(config, harness, name, place, model, units, laid_down):
-                    records += [record] if record is not None else []
-                    failures += [failure] if failure is not None else []
+            load = partial(harness.load, name, place, config, scratch.resolve())
+            for record, failure in score_model(config, harness, name, place, load, units, laid_down):
+                records += [record] if record is not None else []
+                failures += [failure] if failure is not None else []
     if failures:
         raise UserError(
-            f"{len(failures)} of {len(units) * len(config.models)} evaluations failed: "
+            f"{len(records)} of {len(units) * len(config.models)} evaluations have a score; what failed: "
             + "; ".join(failures)
             + ". The others' records are kept; mend these and run the same command again"
         )
@@ -87,7 +87,7 @@ def data_of(config: SuiteConfig, scratch: Path) -> Callable[[str], TaskData]:
             assert config.prompts is not None
             done[task] = lay_down_math(task, source, config.prompts, config.limit, folder)
         elif task not in done:
-            with_fewshot = config.SUITE == "selection"
+            with_fewshot = max(config.shots_of(task)) > 0
             done[task] = lay_down(task, config.split_of(task), config.data, config.limit, folder, with_fewshot)
         return done[task]
 
@@ -99,12 +99,12 @@ def score_model(
     harness: ModuleType,
     name: str,
     place: Path,
-    model: Callable[[], Any],
+    load: Callable[[], Any],
     units: list[Unit],
     laid_down: Callable[[str], TaskData],
 ) -> Iterator[tuple[Record | None, str | None]]:
-    """One model's records, or what went wrong, unit by unit. ``model`` loads it when first called."""
-    begin, asked = time.monotonic(), 0
+    """One model's records, or what went wrong, unit by unit; ``load`` is called once there is something to score."""
+    begin, asked, model = time.monotonic(), 0, None
     for number, unit in enumerate(units, start=1):
         path = path_of(config.output, name, config.SUITE, unit.task, unit.num_fewshot)
         if path.is_file():
@@ -112,14 +112,21 @@ def score_model(
             yield read_record(path), None
             continue
         try:
-            data = laid_down(unit.task)
-            scores = harness.score_task(model(), unit, data, config)
+            model = load() if model is None else model
         except Exception as error:
-            # Whatever a library raises for one task or one model (a corrupt file, out of memory).
+            # Whatever a library raises for a model that is none, or does not fit.
+            log.exception("%s: %s can't be loaded", config.SUITE, name)
+            yield None, f"{name} ({place}) can't be loaded: {type(error).__name__}: {error}"
+            return
+        try:
+            data = laid_down(unit.task)
+            scores = harness.score_task(model, unit, data, config)
+            record = record_of(config, name, place, unit, data, scores)
+        except Exception as error:
+            # Whatever a library raises for one task (questions that can't be read, out of memory).
             log.exception("%s %s: %s failed", config.SUITE, unit.name, name)
             yield None, f"{name} ({place}) on {unit.name}: {type(error).__name__}: {error}"
             continue
-        record = record_of(config, name, place, unit, data, scores)
         write_answers(answers_path(config.output, name, config.SUITE, unit.task, unit.num_fewshot), scores.answers)
         write_record(config.output, record, name)
         asked += 1
@@ -131,13 +138,12 @@ def score_model(
 
 def record_of(config: SuiteConfig, name: str, place: Path, unit: Unit, data: TaskData, scores: TaskScores) -> Record:
     """The record of one score."""
-    model, step = model_and_step(name)
-    model_details = {"model_commit": commit_of(place)} if hub_model(place) else {}
-    settings: dict[str, Any] = {"limit_per_subset": config.limit or None, "dtype": config.dtype}
+    commit = commit_of(place)
+    details = {"limit_per_subset": config.limit or None, **({"model_commit": commit} if commit else {})}
     return Record(
-        model=model,
+        model=model_and_step(name)[0],
         suite=config.SUITE,
-        suite_version=f"{config.HARNESS} {installed_version(config.HARNESS)}",
+        suite_version=f"{config.HARNESS} {installed_version(config.HARNESS)}, definition {DEFINITION_VERSION}",
         task=unit.task,
         metrics=scores.metrics,
         headline=scores.headline,
@@ -148,17 +154,10 @@ def record_of(config: SuiteConfig, name: str, place: Path, unit: Unit, data: Tas
         data_hash=data.digest,
         model_path=str(place),
         num_fewshot=unit.num_fewshot,
-        step=training_step(place) if step is None else step,
-        details={**settings, **data.details, **scores.details, **model_details},
+        step=step_of(name, place),
+        settings={**config.settings(), **scores.settings},
+        details={**details, **data.details, **scores.details},
     )
-
-
-def commit_of(place: Path) -> str | None:
-    """The commit of a hub's model that was loaded, out of its configuration in the local cache."""
-    from transformers import AutoConfig
-
-    repo, revision = hub_model(place) or (str(place), None)
-    return AutoConfig.from_pretrained(repo, revision=revision or "main")._commit_hash
 
 
 def averages(records: list[Record], by_shots: bool) -> dict[str, float]:

@@ -12,7 +12,7 @@
 #   --table NUMBER             the paper's table to lay the scores beside, as 2 (default: a table of these models alone)
 #   -- more                    further options of the suites, as `--limit 100`
 #
-# A rerun scores only what has no record yet.
+# Each model is an artefact of its own: a rerun, or one model more, scores only what has no record yet.
 set -euo pipefail
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
@@ -22,12 +22,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 MODELS="" OUTPUT="" SUITES=general BENCHMARKS="" MATH="" TABLE=""
 read_options "models output suites benchmarks math table" "" "$@"
 for name in MODELS OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
-OPTIONS=()
+declare -A PLACES=()
 for model in $MODELS; do
     case $model in *?=?*) ;; *) fail "--models: '$model' is no NAME=MODEL" ;; esac
     place=${model#*=}
     case $place in hub:*) ;; *) place=$(realpath -m "$place") ;; esac
-    OPTIONS+=("--models.${model%%=*}" "$place")
+    PLACES[${model%%=*}]=$place
 done
 for suite in $SUITES; do
     case $suite in general | selection | math) ;; *) fail "--suites: '$suite' is none of general, selection, math" ;; esac
@@ -46,7 +46,10 @@ for suite in $SUITES; do
     elif [ -n "$BENCHMARKS" ]; then
         DATA=(--data "$(realpath -m "$BENCHMARKS")")
     fi
-    step evaluation "$suite" "${DATA[@]}" "${OPTIONS[@]}" "${MORE[@]}" --output "$RUN/evaluation/$suite"
+    for name in "${!PLACES[@]}"; do
+        step evaluation "$suite" "${DATA[@]}" "--models.$name" "${PLACES[$name]}" "${MORE[@]}" \
+            --output "$RUN/evaluation/$suite/$name"
+    done
 done
 step evaluation table ${TABLE:+--number "$TABLE"} --results "$RUN/evaluation" --output "$RUN/evaluation/table"
 finish_recipe table "$RUN/evaluation/table/table.md"

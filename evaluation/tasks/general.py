@@ -102,7 +102,7 @@ def prompt_function(task: str) -> Callable[[Row, str], Doc]:
     def prompt(row: Row, task_name: str) -> Doc:
         query, answers, gold = QUESTIONS[task](row)
         choices = [f" {answer}" for answer in answers]
-        return Doc(task_name=task_name, query=query, choices=choices, gold_index=gold, specific={"row": row["row"]})
+        return Doc(task_name=task_name, query=query, choices=choices, gold_index=gold, specific=row)
 
     return prompt
 

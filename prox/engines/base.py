@@ -66,10 +66,12 @@ class Engine(Protocol):
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
         bias: Mapping[int, float] | None = None,
+        stop_loops: bool = True,
     ) -> list[Completion | Failure]:
         """Continues each prompt greedily until EOS, a stop string (left out of the text) or ``max_new_tokens``.
 
-        ``bias`` is added to the logits of these token ids at every step. An answer that repeats itself ends there.
+        ``bias`` is added to the logits of these token ids at every step. An answer that repeats itself ends there,
+        unless ``stop_loops`` is off.
         With a ``grammar`` an answer can only be a beginning of what the grammar allows, and end only where it does (or
         at the token limit). Where constrained decoding is not to be had, a ``UserError`` says so.
         """

@@ -109,11 +109,12 @@ class LocalEngine:
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
         bias: Mapping[int, float] | None = None,
+        stop_loops: bool = True,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``."""
         processors = [BiasProcessor(bias)] if bias else []
-        answers = self._decode(prompts, max_new_tokens, stop, grammar, processors, check_loops=True)
-        return [stop_at_loop(answer) for answer in answers]
+        answers = self._decode(prompts, max_new_tokens, stop, grammar, processors, check_loops=stop_loops)
+        return [stop_at_loop(answer) for answer in answers] if stop_loops else list(answers)
 
     @torch.inference_mode()
     def _decode(

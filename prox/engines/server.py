@@ -67,6 +67,7 @@ class ServerEngine:
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
         bias: Mapping[int, float] | None = None,
+        stop_loops: bool = True,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``; ids go to ``/completions``. A looping answer is cut after the fact."""
         check_lengths(prompts, max_new_tokens, self.max_context)
@@ -78,6 +79,8 @@ class ServerEngine:
         if grammar is not None:
             options["extra_body"] = self._constraint(grammar.ebnf())
         answers = self._complete(prompts, options)
+        if not stop_loops:
+            return answers
         return [stop_at_loop(answer) if isinstance(answer, Completion) else answer for answer in answers]
 
     def _complete(self, prompts: Sequence[list[int]], options: dict[str, Any]) -> list[Completion | Failure]:

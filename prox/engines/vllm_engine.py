@@ -66,6 +66,7 @@ class VllmEngine:
         stop: Sequence[str] = (),
         grammar: "Grammar | None" = None,
         bias: Mapping[int, float] | None = None,
+        stop_loops: bool = True,
     ) -> list[Completion | Failure]:
         """See ``Engine.generate``."""
         check_lengths(prompts, max_new_tokens, self.max_context)
@@ -80,7 +81,8 @@ class VllmEngine:
             from vllm.sampling_params import StructuredOutputsParams
 
             sampling.structured_outputs = StructuredOutputsParams(grammar=grammar.ebnf())
-        return [stop_at_loop(self._completion(output, sampling)) for output in self._run(prompts, sampling)]
+        answers = [self._completion(output, sampling) for output in self._run(prompts, sampling)]
+        return [stop_at_loop(answer) for answer in answers] if stop_loops else list(answers)
 
     def judge(self, prompts: Sequence["LinePrompt"], verdicts: tuple[int, int]) -> list[list[float] | Failure]:
         """See ``Engine.judge``."""

@@ -1,5 +1,7 @@
 """scripts/run_evaluate.sh: which commands it runs, and what it refuses."""
 
+from pathlib import Path
+
 import pytest
 
 from evaluation.__main__ import VERBS
@@ -15,10 +17,12 @@ def test_suites_run_in_turn_and_the_table_lays_them_out(rehearsal: Rehearsal) ->
     done = rehearsal.run(f"{BASIC} {options}")
     assert done.returncode == 0, done.stderr
     configs = [parse(module, VERBS, arguments) for module, *arguments in rehearsal.commands()]
-    assert [verb for verb, _ in configs] == ["selection", "math", "table"]
-    (_, selection), (_, math), (_, table) = configs
-    models = {"raw": rehearsal.folder / "models/raw", "prox-d+c@400": "hub:someone/model"}
-    assert {name: str(place) for name, place in selection.models.items()} == {k: str(v) for k, v in models.items()}
+    assert [verb for verb, _ in configs] == ["selection", "selection", "math", "math", "table"]
+    places = {"raw": rehearsal.folder / "models/raw", "prox-d+c@400": Path("hub:someone/model")}
+    for suite in (configs[:2], configs[2:4]):
+        assert {name: place for _, config in suite for name, place in config.models.items()} == places
+        assert {config.output.name for _, config in suite} == set(places)
+    selection, math, table = configs[0][1], configs[2][1], configs[4][1]
     assert (selection.limit, selection.num_fewshot, selection.data) == (5, [0, 2], rehearsal.folder / "mirror")
     assert (math.data, math.prompts) == (rehearsal.folder / "harness/data", rehearsal.folder / "harness/prompts/cot")
     assert (table.number, table.results) == (2, rehearsal.folder / "out/evaluation")
@@ -26,7 +30,7 @@ def test_suites_run_in_turn_and_the_table_lays_them_out(rehearsal: Rehearsal) ->
 
 def test_the_hub_is_asked_where_no_mirror_is_named(rehearsal: Rehearsal) -> None:
     assert rehearsal.run(BASIC).returncode == 0
-    (module, *arguments), (_, *table) = rehearsal.commands()
+    (module, *arguments), _, (_, *table) = rehearsal.commands()
     assert module == "evaluation"
     assert "--data" not in arguments
     assert "--number" not in table

@@ -1,25 +1,27 @@
 """Models whose answers are known, and a small mirror of questions written for this project."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 from evaluation.benchmark_data import sources
-from evaluation.tasks.general import QUESTIONS
 
 LETTERS = ["A", "B", "C", "D"]
 COUNT = 8
 
 
-def gold_of(task: str, row: dict[str, Any]) -> int:
-    """Index of the right choice of a row."""
-    return "abcd".index(row["label"]) if task == "logiqa" else QUESTIONS[task](row)[2]
+RIGHT: dict[tuple[str, str], str] = {}
+"""A word of the right answer, by task and day of the question; written down where the question is made up."""
 
 
-def make_row(task: str, number: int, draw: random.Random) -> dict[str, Any]:
+def make_row(task: str, split: str, number: int, draw: random.Random) -> dict[str, Any]:
     """A question in the schema that the hub's repository has."""
     things = draw.sample(["a red lamp", "rain", "seven boats", "the old mill", "salt", "two long roads"], 5)
-    gold, asked = draw.randrange(4), f"Which of these was seen on day {number}?"
+    day = f"day {number} of {split}"
+    gold, asked = draw.randrange(4), f"Which of these was seen on {day}?"
+    places = {"piqa": gold % 2, "sciq": 3, "social_iqa": gold % 3}
+    RIGHT[task, day] = things[places.get(task, gold)] if task != "winogrande" else ("boat", "mill")[gold % 2]
     listed = {"text": things[:4], "label": LETTERS}
     return {
         "arc_challenge": {"id": f"c{number}", "question": asked, "choices": listed, "answerKey": LETTERS[gold]},
@@ -31,7 +33,7 @@ def make_row(task: str, number: int, draw: random.Random) -> dict[str, Any]:
         },
         "hellaswag": {
             "activity_label": "Walking",
-            "ctx_a": f"On day {number} she went out [header] and saw",
+            "ctx_a": f"On {day} she went out [header] and saw",
             "ctx_b": "there",
             "endings": [f"{thing} [substeps] at noon." for thing in things[:4]],
             "label": str(gold),
@@ -43,7 +45,7 @@ def make_row(task: str, number: int, draw: random.Random) -> dict[str, Any]:
             "choices": things[:4],
             "answer": gold,
         },
-        "openbookqa": {"question_stem": f"On day {number} we saw", "choices": listed, "answerKey": LETTERS[gold]},
+        "openbookqa": {"question_stem": f"On {day} we saw", "choices": listed, "answerKey": LETTERS[gold]},
         "piqa": {"goal": asked, "sol1": things[0], "sol2": things[1], "label": gold % 2},
         "sciq": {
             "question": asked,
@@ -51,10 +53,10 @@ def make_row(task: str, number: int, draw: random.Random) -> dict[str, Any]:
             "distractor2": things[1],
             "distractor3": things[2],
             "correct_answer": things[3],
-            "support": "" if number % 2 else f"Day {number} was long.",
+            "support": "" if number % 2 else "It was a long day.",
         },
         "social_iqa": {
-            "context": f"On day {number} Kim left.",
+            "context": f"On {day} Kim left.",
             "question": "What did Kim see?",
             "answerA": things[0],
             "answerB": things[1],
@@ -62,7 +64,7 @@ def make_row(task: str, number: int, draw: random.Random) -> dict[str, Any]:
             "label": str(gold % 3 + 1),
         },
         "winogrande": {
-            "sentence": f"On day {number} the _ was seen first.",
+            "sentence": f"On {day} the _ was seen first.",
             "option1": "boat",
             "option2": "mill",
             "answer": str(gold % 2 + 1),
@@ -77,7 +79,7 @@ def write_mirror(folder: Path) -> Path:
     draw = random.Random(7)
     for task, source in sources().items():
         for split in sorted({source.evaluation_split("general"), source.evaluation_split("selection")}):
-            rows = [make_row(task, number, draw) for number in range(COUNT)]
+            rows = [make_row(task, split, number, draw) for number in range(COUNT)]
             path = source.places(folder)[0] / f"{split}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             Dataset.from_list(rows).to_parquet(str(path))
@@ -85,17 +87,34 @@ def write_mirror(folder: Path) -> Path:
 
 
 class Oracle:
-    """Says how likely each choice of a question is: prefers the right one, or draws lots by a choice's length."""
+    """Says how likely each choice of a question is."""
 
-    def __init__(self, rigged: bool) -> None:
-        self.rigged = rigged
+    def loglikelihoods(self, task: str, prompt: str, texts: list[str]) -> list[float]:
+        """Of the choices of a question of the mirror: the one with the right word is preferred."""
+        words = f"{prompt} ".replace("?", " ")
+        (right,) = [word for (name, day), word in RIGHT.items() if name == task and f"{day} " in words]
+        return [-0.01 * len(text) if right in text else -9.0 * len(text) for text in texts]
+
+
+class Lots(Oracle):
+    """Draws lots: no choice is likelier by its length."""
+
+    def __init__(self) -> None:
         self.draw = random.Random(1)
 
-    def loglikelihoods(self, lengths: list[int], gold: int) -> list[float]:
-        """Of the choices of a question, by their lengths in characters."""
-        if self.rigged:
-            return [-0.01 * length if number == gold else -9.0 * length for number, length in enumerate(lengths)]
-        return [-length * (1 + self.draw.random()) for length in lengths]
+    def loglikelihoods(self, task: str, prompt: str, texts: list[str]) -> list[float]:
+        return [-len(text) * (1 + self.draw.random()) for text in texts]
+
+
+class Uniform(Oracle):
+    """A model whose logits are uniform: every token costs the same."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def loglikelihoods(self, task: str, prompt: str, texts: list[str]) -> list[float]:
+        counts = [len(self.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]) for text in texts]
+        return [-math.log(self.tokenizer.vocab_size) * count for count in counts]
 
 
 def lighteval_model(oracle: Oracle) -> Any:
@@ -117,8 +136,8 @@ def lighteval_model(oracle: Oracle) -> Any:
             return [ModelResponse(logprobs=self.ask(doc), input_tokens=[0], output_tokens=[[0]]) for doc in docs]
 
         def ask(self, doc: Doc) -> list[float]:
-            lengths = [len(choice.removeprefix(" ")) for choice in doc.choices]
-            return oracle.loglikelihoods(lengths, doc.gold_index)
+            texts = [choice.removeprefix(" ") for choice in doc.choices]
+            return oracle.loglikelihoods(doc.task_name.split(":")[0], doc.query, texts)
 
         def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
             raise NotImplementedError
@@ -145,9 +164,10 @@ def lm_eval_model(oracle: Oracle) -> Any:
                 by_question.setdefault(request.doc_id, []).append(request)
             found: dict[int, float] = {}
             for members in by_question.values():
-                gold = gold_of(members[0].task_name, members[0].doc)
-                lengths = [len(member.args[1].removeprefix(" ")) for member in members]
-                for member, value in zip(members, oracle.loglikelihoods(lengths, gold), strict=True):
+                task, prompt = members[0].task_name, members[0].args[0].rpartition("\n\n")[2]
+                # WinoGrande's choices are what its sentence's end follows.
+                texts = [member.args[task != "winogrande"].rpartition("\n\n")[2].strip() for member in members]
+                for member, value in zip(members, oracle.loglikelihoods(task, prompt, texts), strict=True):
                     found[id(member)] = value
             return [(found[id(request)], False) for request in requests]
 

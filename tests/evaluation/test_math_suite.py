@@ -102,7 +102,7 @@ def test_all_tasks_go_through_the_harness(
     import evaluation.harness_math as harness
 
     data, prompts = harness_files
-    monkeypatch.setattr(harness, "load", lambda *_: lm_eval_model(Oracle(rigged=True)))
+    monkeypatch.setattr(harness, "load", lambda *_: lm_eval_model(Oracle()))
     output = tmp_path / "scores"
     command = ("math", "--output", output, "--data", data, "--prompts", prompts, "--models.known", tiny_checkpoint)
     assert evaluation(*command) == 0
@@ -129,7 +129,7 @@ def test_a_real_model_generates(
     assert evaluation(*command, *options) == 0
     records = {record.task: record for record in read_records([tmp_path / "scores"])}
     assert (records["gsm8k"].num_samples, records["tabmwp"].num_samples) == (1, 2)
-    assert records["gsm8k"].details["max_new_tokens"] == 4
+    assert records["gsm8k"].settings["max_new_tokens"] == 4
     # Eight worked examples are longer than the tiny model's context of 512 tokens in its byte-level vocabulary.
     assert records["gsm8k"].details["prompts_cut"] == 1
 
@@ -152,25 +152,23 @@ def test_vllm_answers_as_transformers_does(
 
 
 def test_what_is_missing_is_said_before_the_start(
-    harness_files: tuple[Path, Path],
     evaluation: "Evaluation",
     tiny_checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    prompts = harness_files[1]
     command = ("math", "--output", tmp_path / "scores", "--models.tiny", tiny_checkpoint)
     assert evaluation(*command) == 2
     message = capsys.readouterr().err
     assert "--data is not set" in message
     assert "--prompts is not set" in message
     (tmp_path / "few").mkdir()
-    (tmp_path / "few/gsm8k.md").write_text((prompts / "gsm8k.md").read_text()[:200], encoding="utf-8")
+    (tmp_path / "few/gsm8k.md").write_text("Nothing here.", encoding="utf-8")
     few = (*command, "--data", tmp_path / "few", "--prompts", tmp_path / "few", "--tasks", "[gsm8k]")
     assert evaluation(*few) == 2
     message = capsys.readouterr().err
     assert "has no gsm8k/test.jsonl for gsm8k" in message
-    assert "worked examples, 8 are asked for" in message
+    assert "gsm8k.md has no worked example for gsm8k" in message
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
