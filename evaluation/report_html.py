@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,18 @@ SCRIPTS = ("dom.js", "plots.js", "sections.js", "document.js", "documents.js", "
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
+def finite(data: Any) -> Any:
+    """The data with None for numbers that JSON has no words for (a loss that ran away, a probability that is none)."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    return [finite(value) for value in data] if isinstance(data, list | tuple) else data
+
+
 def embed(data: Any) -> str:
     """JSON that can stand inside a script element whatever strings it holds."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -381,3 +381,10 @@ def test_the_page_never_reads_text_as_markup() -> None:
     scripts = "".join(path.read_text(encoding="utf-8") for path in sorted(PAGE_PARTS.glob("*.js")))
     ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|DOMParser|createContextualFragment|srcdoc"
     assert re.findall(ways, scripts) == []
+
+
+def test_a_number_that_is_none_costs_itself_alone() -> None:
+    assert json.loads(embed({"p_keep": float("nan"), "losses": [1.5, float("inf")]})) == {
+        "p_keep": None,
+        "losses": [1.5, None],
+    }
