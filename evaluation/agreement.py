@@ -127,19 +127,25 @@ def render(rows: list[Agreement], config: AgreementConfig) -> str:
     lines = [
         f"First: {config.first_label()}. Second: {config.second_label()}.",
         "",
-        "| model | task | metric | normalisation | questions | same choice | first right | second right |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+        "| model | task | metric | normalised | questions | same choice | first right | second right | not in both |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         numbers = [f"{value:.1%}" for value in (row.same_choice, row.first_accuracy, row.second_accuracy)]
-        cells = [row.model, row.task, row.metric, row.normalisation, f"{row.questions:,}", *numbers]
+        alone = f"{row.only_first:,} + {row.only_second:,}"
+        cells = [row.model, row.task, row.metric, row.normalisation, f"{row.questions:,}", *numbers, alone]
         lines.append("| " + " | ".join(cells) + " |")
     for metric in metrics_in(rows):
         members = [row for row in rows if row.metric == metric]
         total = sum(row.questions for row in members)
         lines.append(
-            f"| all | {len(members)} | {metric} | {NORMALISATIONS[metric]} | {total:,} | {share(members):.1%} | | |"
+            f"| all | {len(members)} | {metric} | {NORMALISATIONS[metric]} | {total:,} | {share(members):.1%} | | | |"
         )
+    if any(row.task == "winogrande" for row in rows):
+        lines += [
+            "",
+            "WinoGrande: the selection suite scores what follows each option, the general one option and all.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -46,6 +46,8 @@ class TaskScores:
     """Dataclasses, one a question."""
     details: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    example: str = ""
+    """The first question as the model was asked it."""
 
 
 def answers_path(folder: Path, name: str, suite: str, task: str, num_fewshot: int) -> Path:
@@ -58,6 +60,19 @@ def write_answers(path: Path, answers: Iterable[Any]) -> None:
     """Writes one answer a line, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers))
+
+
+def write_example(answers: Path, example: str) -> None:
+    """Writes the first question of a task beside the file of its answers."""
+    path = answers.parent.with_name("examples") / f"{answers.stem}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{example}\n")
+
+
+def shown(prompt: str, choices: Iterable[str], gold: int) -> str:
+    """A multiple-choice question as text: the prompt, and each choice as it follows."""
+    lines = [f"{'*' if number == gold else '-'} {choice!r}" for number, choice in enumerate(choices)]
+    return "\n".join([prompt, "", "choices, the right one marked *:", *lines])
 
 
 def read_answers(path: Path) -> list[Answer]:

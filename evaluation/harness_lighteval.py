@@ -15,7 +15,7 @@ from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.registry import Registry
 
-from evaluation.answers import Answer, TaskScores
+from evaluation.answers import Answer, TaskScores, shown
 from evaluation.benchmark_data import TaskData
 from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig, ModelsConfig
 from evaluation.models import fetched, load_model, resolve_device
@@ -120,7 +120,10 @@ def score_task(model: LightevalModel, unit: "Unit", data: TaskData, config: "Sui
     details: dict[str, Any] = {"prompts_cut": sum(is_cut(detail, model.max_length) for _, detail in asked)}
     if len(by_subset) > 1:
         details["subsets"] = {name: round(scores["acc_norm"].value, 4) for name, scores in by_subset.items()}
-    return TaskScores(metrics, "acc_norm", answers, details)
+    first = asked[0][1].doc
+    return TaskScores(
+        metrics, "acc_norm", answers, details, example=shown(first.query, first.choices, first.gold_index)
+    )
 
 
 def is_cut(detail: DetailsLogger.Detail, context: int) -> bool:

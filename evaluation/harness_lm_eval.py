@@ -11,7 +11,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from evaluation.answers import Answer, TaskScores
+from evaluation.answers import Answer, TaskScores, shown
 from evaluation.benchmark_data import EVALUATION, FEWSHOT, TaskData
 from evaluation.configs import TASK_DEFINITIONS, ChoiceConfig, ModelsConfig
 from evaluation.models import load_model
@@ -76,7 +76,17 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "SelectionConfig
     metrics = metrics_of(results, unit.task)
     headline = "acc_norm" if "acc_norm" in metrics else "acc"
     answers = [answer_of(task, sample, headline) for sample in results["samples"][unit.task]]
-    return TaskScores(metrics, headline, answers, {"prompts_cut": count_cut(model, results["samples"][unit.task])})
+    samples = results["samples"][unit.task]
+    example = shown_sample(samples[0], answers[0].gold)
+    return TaskScores(metrics, headline, answers, {"prompts_cut": count_cut(model, samples)}, example=example)
+
+
+def shown_sample(sample: dict[str, Any], gold: int) -> str:
+    """A question as text; where the choices come first (WinoGrande), each is shown with what follows it."""
+    pairs = [sample["arguments"][number] for number in range(len(sample["arguments"]))]
+    if len({prompt for prompt, _ in pairs}) == 1:
+        return shown(pairs[0][0], (choice for _, choice in pairs), gold)
+    return shown("", (f"{prompt}|{choice}" for prompt, choice in pairs), gold)
 
 
 def count_cut(model: LM, samples: list[dict[str, Any]]) -> int:

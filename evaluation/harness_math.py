@@ -111,7 +111,9 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") ->
     prompts = [sample["arguments"][0][0] for sample in results["samples"][unit.task]]
     cut = sum(len(model.tok_encode(prompt)) > longest for prompt in prompts)
     metrics = harness_lm_eval.metrics_of(results, unit.task)
-    return TaskScores(metrics, "acc", answers, {"prompts_cut": cut}, {"max_new_tokens": new_tokens, **GRADERS})
+    return TaskScores(
+        metrics, "acc", answers, {"prompts_cut": cut}, {"max_new_tokens": new_tokens, **GRADERS}, prompts[0]
+    )
 
 
 def graded(task: str, document: dict[str, Any], completion: str) -> MathAnswer:

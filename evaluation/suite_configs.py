@@ -27,6 +27,7 @@ class SuiteConfig(ModelsConfig):
     HARNESS: ClassVar[str]
     MODULE: ClassVar[str]
     """The module that asks a model."""
+    DATA_REMEDY: ClassVar[str] = "give a mirror folder, or leave it unset for the hub"
     TASKS: ClassVar[tuple[str, ...]]
 
     data: Path | None = None
@@ -57,7 +58,7 @@ class SuiteConfig(ModelsConfig):
 
     def settings(self) -> dict[str, Any]:
         """What of this config decides scores beside tasks and questions."""
-        return {"dtype": self.dtype}
+        return {"dtype": self.dtype, "limit": self.limit or None}
 
     def data_problems(self) -> list[str]:
         """What is missing of the questions."""
@@ -82,7 +83,7 @@ class SuiteConfig(ModelsConfig):
         if self.limit < 0:
             found.append(f"--limit {self.limit} is negative: give a number of questions, or 0 for all")
         if self.data is not None and not self.data.is_dir():
-            found.append(f"--data {self.data} is not a folder: give a mirror folder, or leave it unset for the hub")
+            found.append(f"--data {self.data} is not a folder: {self.DATA_REMEDY}")
         else:
             found += self.data_problems()
         if installed_version(self.HARNESS) is None:
@@ -123,6 +124,9 @@ class GeneralConfig(SuiteConfig):
     HARNESS = "lighteval"
     MODULE = "evaluation.harness_lighteval"
     TASKS = GENERAL
+
+    limit: int = 1000
+    """Most questions of a task (of each subject of MMLU), drawn as lighteval draws them; 0 for all."""
 
     def definition_of(self, task: str) -> list[Path]:
         return [TASK_DEFINITIONS / "general.py"]
@@ -170,6 +174,7 @@ class MathConfig(SuiteConfig):
     SUITE = "math"
     HARNESS = "lm_eval"
     MODULE = "evaluation.harness_math"
+    DATA_REMEDY = "give the folder data/ of a clone of ZubinGou/math-evaluation-harness"
     TASKS = MATH
 
     data: Path | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from evaluation.answers import TaskScores, answers_path, write_answers
+from evaluation.answers import TaskScores, answers_path, write_answers, write_example
 from evaluation.benchmark_data import TaskData, lay_down
 from evaluation.configs import installed_version
 from evaluation.math_questions import lay_down_math, question_file
@@ -69,8 +69,8 @@ def score_suite(config: SuiteConfig) -> dict[str, Any]:
     if failures:
         raise UserError(
             f"{len(records)} of {len(units) * len(config.models)} evaluations have a score; what failed: "
-            + "; ".join(failures)
-            + ". The others' records are kept; mend these and run the same command again"
+            + "; ".join(failure.rstrip(". ") for failure in failures)
+            + ". Records that are there are kept: mend these and run the same command again"
         )
     return averages(records, by_shots=config.SUITE == "selection")
 
@@ -127,7 +127,9 @@ def score_model(
             log.exception("%s %s: %s failed", config.SUITE, unit.name, name)
             yield None, f"{name} ({place}) on {unit.name}: {type(error).__name__}: {error}"
             continue
-        write_answers(answers_path(config.output, name, config.SUITE, unit.task, unit.num_fewshot), scores.answers)
+        answers = answers_path(config.output, name, config.SUITE, unit.task, unit.num_fewshot)
+        write_answers(answers, scores.answers)
+        write_example(answers, scores.example)
         write_record(config.output, record, name)
         asked += 1
         left = (time.monotonic() - begin) / asked * (len(units) - number)
@@ -139,7 +141,7 @@ def score_model(
 def record_of(config: SuiteConfig, name: str, place: Path, unit: Unit, data: TaskData, scores: TaskScores) -> Record:
     """The record of one score."""
     commit = commit_of(place)
-    details = {"limit_per_subset": config.limit or None, **({"model_commit": commit} if commit else {})}
+    details = {"model_commit": commit} if commit else {}
     return Record(
         model=model_and_step(name)[0],
         suite=config.SUITE,

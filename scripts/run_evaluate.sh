@@ -8,9 +8,10 @@
 #   --suites "SUITE ..."       general (ten tasks, lighteval), selection (eight, lm-eval), math (nine, lm-eval)
 #                              (default: general)
 #   --benchmarks DIR           mirror folder with the questions, as `evaluation mirror` writes it (default: the hub)
-#   --math DIR                 clone of ZubinGou/math-evaluation-harness: questions and worked examples of the math suite
+#   --math DIR                 clone of ZubinGou/math-evaluation-harness: questions (data/) and worked examples
+#                              (prompts/cot/) of the math suite
 #   --table NUMBER             the paper's table to lay the scores beside, as 2 (default: a table of these models alone)
-#   -- more                    further options of the suites, as `--limit 100`
+#   -- more                    further options of every suite, as `--limit 100`
 #
 # Each model is an artefact of its own: a rerun, or one model more, scores only what has no record yet.
 set -euo pipefail
@@ -27,11 +28,13 @@ for model in $MODELS; do
     case $model in *?=?*) ;; *) fail "--models: '$model' is no NAME=MODEL" ;; esac
     place=${model#*=}
     case $place in hub:*) ;; *) place=$(realpath -m "$place") ;; esac
+    [ -z "${PLACES[${model%%=*}]:-}" ] || fail "--models names ${model%%=*} twice: give each model a name of its own"
     PLACES[${model%%=*}]=$place
 done
 for suite in $SUITES; do
     case $suite in general | selection | math) ;; *) fail "--suites: '$suite' is none of general, selection, math" ;; esac
 done
+case $TABLE in '' | [2-9] | 1[0-9]) ;; *) fail "--table $TABLE: the paper has tables 2 to 19" ;; esac
 [[ " $SUITES " != *" math "* ]] || [ -d "$MATH" ] || fail "--math is missing or no folder: the math suite needs it"
 SCALE=${SCALE:-paper}
 "$ROOT/scripts/setup.sh"

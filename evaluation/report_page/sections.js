@@ -169,9 +169,12 @@ function card(title, subtitle, ...children) {
 }
 
 /** Names with their counts as bars; `rows` are [name, number]. */
-function bars(rows) {
+function total(rows) {
+  return rows.reduce((sum, row) => sum + row[1], 0) || 1;
+}
+
+function bars(rows, all = total(rows)) {
   const most = Math.max(...rows.map((row) => row[1]), 1);
-  const all = rows.reduce((sum, row) => sum + row[1], 0) || 1;
   return el("table", { class: "bars" }, el("tbody", {}, ...rows.map(([name, number]) =>
     el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "right" }, count(number)),
       el("td", { class: "right dim" }, percent(number / all)), el("td", { class: "wide" }, bar(number / most))))));
@@ -199,7 +202,7 @@ function chunkCards(ledger) {
 
 function documentCards(ledger) {
   const cards = [card("Decisions", "", bars(ledger.decisions))];
-  if (ledger.flags.length) cards.push(card("Beside that", "", bars(ledger.flags)));
+  if (ledger.flags.length) cards.push(card("Beside that", "", bars(ledger.flags, total(ledger.decisions))));
   if (ledger.p_keep) cards.push(card("p_keep", "documents by the refiner's probability of keeping them", keepHistogram(ledger)));
   return cards;
 }

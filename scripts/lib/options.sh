@@ -25,7 +25,7 @@ read_options() {
             declare -g "${name^^}=$2"
             shift 2
         else
-            fail "unknown option '$1'"
+            fail "unknown option '$1' (options of the commands go behind --)"
         fi
     done
 }

@@ -42,6 +42,9 @@ def test_the_hub_is_asked_where_no_mirror_is_named(rehearsal: Rehearsal) -> None
         ("--suites boolq", "--suites: 'boolq' is none of general, selection, math"),
         ("--suites math", "--math is missing or no folder"),
         ('--models "raw"', "--models: 'raw' is no NAME=MODEL"),
+        ('--models "raw=a raw=b"', "--models names raw twice"),
+        ("--table 99", "--table 99: the paper has tables 2 to 19"),
+        ("--limit 3", "unknown option '--limit' (options of the commands go behind --)"),
     ],
 )
 def test_what_cannot_work_is_said_at_once(rehearsal: Rehearsal, options: str, words: str) -> None:

@@ -260,7 +260,10 @@ def test_a_record_tells_how_it_was_measured(
     assert (record.model, record.step, record.num_samples, record.headline) == ("rigged", 40, 3, "acc_norm")
     assert record.suite_version.startswith("lighteval 0.")
     assert record.data == "a mirror of allenai/sciq, default, test"
-    assert record.details["limit_per_subset"] == 3
+    assert (record.settings["limit"], record.settings["dtype"]) == (3, "float32")
+    example = (tmp_path / "scores/examples/rigged@40.general.sciq.txt").read_text()
+    assert "\nQuestion: Which of these was seen" in f"\n{example}"
+    assert example.count("\n* ") == 1
     assert record.details["prompts_cut"] == 0
 
 
