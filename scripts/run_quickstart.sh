@@ -41,11 +41,7 @@ base() {
 
 # Seed data for the refiners.
 annotate() {
-    step annotation score --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" --output "$ANNOTATION/score"
-    step annotation program --config "$ANNOTATOR" --documents "$REFINEMENT/ingest" \
-        --scores "$ANNOTATION/score" --tokenizer "$PRETRAINING/tokenizer" --output "$ANNOTATION/program"
-    step annotation split --documents "$REFINEMENT/ingest" --scores "$ANNOTATION/score" \
-        --programs "$ANNOTATION/program" --output "$ANNOTATION/split"
+    annotate_documents "$REFINEMENT/ingest" "$PRETRAINING/tokenizer" "$ANNOTATION" --config "$ANNOTATOR"
 }
 
 # The arms: each a corpus, and a model pre-trained on it with as many tokens as the others.

@@ -19,25 +19,21 @@ fi
 # configs STAGE VERB [VARIANT]: the --config options of a command, one word a line. The paper's settings come first
 # (configs/STAGE/VERB.yaml), then the variant's, then the same two of the scale; a file that does not exist is left out.
 configs() {
-    local stage=$1 names=("$2") files=() scale name
+    local stage=$1 names=("$2") files=() scales=("$SCALE") scale name
     if [ -n "${3:-}" ]; then names+=("$2_$3"); fi
     for name in "${names[@]}"; do files+=("$ROOT/configs/$stage/$name.yaml"); done
-    for scale in $(scales); do
+    # A scale may build on another: configs/scales/pico only says where it differs from nano, labels_pico where it
+    # differs from labels. Paper is what configs/<stage>/ says already.
+    case $SCALE in
+        pico) scales=(nano pico) ;;
+        labels_pico) scales=(labels labels_pico) ;;
+    esac
+    for scale in "${scales[@]}"; do
         for name in "${names[@]}"; do files+=("$ROOT/configs/scales/$scale/${stage}_$name.yaml"); done
     done
     for name in "${files[@]}"; do
         if [ -f "$name" ]; then printf -- '--config\n%s\n' "$name"; fi
     done
-}
-
-# scales: a scale may build on another; configs/scales/pico only says where it differs from nano, labels_pico where it
-# differs from labels, and paper is what configs/<stage>/ says already.
-scales() {
-    case $SCALE in
-        pico) echo nano pico ;;
-        labels_pico) echo labels labels_pico ;;
-        *) echo "$SCALE" ;;
-    esac
 }
 
 check_scale() {
@@ -49,17 +45,23 @@ check_scale() {
 
 # step STAGE VERB[:VARIANT] [OPTIONS]: runs one command; its output goes to the terminal and to $RUN/logs/.
 # A finished step whose config and inputs are unchanged says so and is skipped by the command itself.
+# Where PLAN_FILE is set, the command is only written there: a line each, its words behind unit separators.
 step() {
     : "${SCALE:?}" "${RUN:?}"  # where configs are looked up, a missing one would pass unseen
-    local stage=$1 verb=${2%%:*} variant="" output log options
+    local stage=$1 verb=${2%%:*} variant="" output log options OUTPUT
     if [ "$2" != "$verb" ]; then variant=${2#*:}; fi
     shift 2
-    output=$(output_of "$@")
+    output_of "$@"
+    output=$OUTPUT
     log=${output#"$RUN/"}
     log=$RUN/logs/${log//\//-}.log
-    mkdir -p "$RUN/logs"
     mapfile -t options < <(configs "$stage" "$verb" "$variant")
     local command=("$PYTHON" -m "$stage" "$verb" "${options[@]}" "$@")
+    if [ -n "${PLAN_FILE:-}" ]; then
+        { printf '\037%s' "${command[@]:2}"; echo; } >>"$PLAN_FILE"
+        return
+    fi
+    mkdir -p "$RUN/logs"
     printf '== %s %s -> %s\n' "$stage" "$verb" "${output#"$ROOT/"}"
     if ! (cd "$ROOT" && "${command[@]}") 2>&1 | tee "$log"; then
         {
@@ -73,19 +75,23 @@ step() {
 
 # background NAME FUNCTION [ARGUMENTS]: runs steps beside others, each line of their output marked with NAME; waits
 # while JOBS of them are running. all_done: waits for every one, and ends the recipe if one has failed.
-JOB_IDS=()
+# A job leaves a mark when it succeeds: of a process that ended hours ago bash may no longer know how, once its id is
+# another's.
 JOB_NAMES=()
 
 background() {
-    local name=$1
+    local name=$1 marks=$RUN/logs/.jobs
     shift
+    if [ -n "${PLAN_FILE:-}" ]; then "$@"; return; fi
+    if [ ${#JOB_NAMES[@]} -eq 0 ]; then rm -rf "$marks"; fi
+    mkdir -p "$marks"
     while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do sleep 0.5; done
+    JOB_NAMES+=("$name")
     (
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / JOBS))}
         "$@" 2>&1 | sed -u "s/^/[$name] /"
+        : >"$marks/${#JOB_NAMES[@]}"
     ) &
-    JOB_IDS+=("$!")
-    JOB_NAMES+=("$name")
 }
 
 # end_jobs: ends the background steps with all their processes.
@@ -102,20 +108,22 @@ end_tree() {
 
 all_done() {
     local number failed=""
-    for number in "${!JOB_IDS[@]}"; do wait "${JOB_IDS[$number]}" || failed="$failed [${JOB_NAMES[$number]}]"; done
-    JOB_IDS=() JOB_NAMES=()
+    wait
+    for number in "${!JOB_NAMES[@]}"; do
+        if [ ! -f "$RUN/logs/.jobs/$((number + 1))" ]; then failed="$failed [${JOB_NAMES[$number]}]"; fi
+    done
+    JOB_NAMES=()
+    rm -rf "$RUN/logs/.jobs"
     if [ -n "$failed" ]; then
         echo "error: a step failed; see the lines marked$failed above, or the logs in $RUN/logs" >&2
         exit 1
     fi
 }
 
-# output_of OPTIONS: the value of --output among a command's options.
+# output_of OPTIONS: sets OUTPUT to the value of --output among a command's options.
 output_of() {
-    while [ $# -gt 0 ]; do
-        if [ "$1" = --output ]; then echo "$2"; return; fi
-        shift
-    done
+    while [ "$1" != --output ]; do shift; done
+    OUTPUT=$2
 }
 
 # start_recipe NAME / finish_recipe WHAT WHERE: say what is run where, and what came out after how long.
@@ -151,16 +159,25 @@ pretrain_arm() {
         --output "$RUN/pretraining/$1/export"
 }
 
+# annotate_documents DOCUMENTS TOKENIZER OUTPUT OPTIONS: scores and programs by an annotator (these options), and the
+# training sets OUTPUT/split.
+annotate_documents() {
+    step annotation score "${@:4}" --documents "$1" --output "$3/score"
+    step annotation program "${@:4}" --documents "$1" --scores "$3/score" --tokenizer "$2" --output "$3/program"
+    step annotation split --documents "$1" --scores "$3/score" --programs "$3/program" --output "$3/split"
+}
+
 # make_refiner TASK[:VARIANT] EXAMPLES BASE [OPTIONS]: export, fine-tune (with these options), score every checkpoint,
-# keep the best as adaptation/TASK/refiner; the configs are those of the variant, by default the task's.
+# keep the best as TASK/refiner below ADAPTATION; the configs are those of the variant, by default the task's.
 # tune_refiner: the same of examples that are exported already.
 make_refiner() {
-    step adaptation "export:${1#*:}" --examples "$2" --base "$3" --output "$RUN/adaptation/${1%%:*}/examples"
+    step adaptation "export:${1#*:}" --examples "$2" --base "$3" \
+        --output "${ADAPTATION:-$RUN/adaptation}/${1%%:*}/examples"
     tune_refiner "$@"
 }
 
 tune_refiner() {
-    local out=$RUN/adaptation/${1%%:*} variant=${1#*:}
+    local out=${ADAPTATION:-$RUN/adaptation}/${1%%:*} variant=${1#*:}
     step adaptation "train:$variant" --data "$out/examples" --base "$3" --output "$out/train" \
         --tracking.group "$(basename "$RUN")" --tracking.name "$variant-refiner" "${@:4}"
     step adaptation "validate:$variant" --checkpoints "$out/train" --examples "$2" --output "$out/validate"

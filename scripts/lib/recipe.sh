@@ -1,0 +1,142 @@
+# What every recipe of a table or figure does around its steps: reads the environment, plans, runs, shows.
+# shellcheck shell=bash
+# shellcheck source=scripts/lib/arms.sh
+source "$(dirname "${BASH_SOURCE[0]}")/arms.sh"
+
+recipe_usage() {
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
+    cat <<'END'
+
+usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run]
+  --dry_run          print every step with its cost, and what is still needed, and stop
+
+  SCALE              nano (two CPU cores, the default), pico (for tests), mini (one GPU) or paper
+  RUN                folder of the run (default: runs/<table or figure>); recipes that share one share what they make
+  CORPUS             config of a corpus in place of the paper's (at nano scale: configs/corpora/package_pages.yaml)
+  REDPAJAMA_V2       folder of the downloaded files, with dump_1, dump_2 (paper scale)
+  REFINERS           published, or the folder refiners/ of another run (default: made here; at mini scale: published)
+  ANNOTATION         training sets for the refiners (scripts/run_annotate.sh); ANNOTATION_MATH: those of OpenWebMath
+  ANNOTATOR          config of a language model that makes them here (default at nano scale: the rule-based stand-in)
+  TOKENIZERS, BASES  folders with copies: llama2/, gpt_neox/, ... and tinyllama_1b/, llama2_7b/, ... (default: the hub)
+  CLASSIFIER         FineWeb-Edu's classifier (default: the hub's)
+  BENCHMARKS         mirror folder of the benchmarks (default: the hub's; at nano scale they are left out)
+  MATH               clone of ZubinGou/math-evaluation-harness
+  EXECUTOR           local, slurm or ray: where files are read, filtered, refined and tokenised (docs/clusters.md)
+  CLUSTER            config with its settings, stacked on these steps; Slurm needs one
+  WORKERS, GPUS      executor local: files worked on at once, refiners at once (default: 1)
+END
+}
+
+# refuse MESSAGE: ends a recipe that is called wrongly.
+refuse() {
+    printf 'error: %s\n%s --help lists what there is\n' "$1" "$0" >&2
+    exit 2
+}
+
+read_environment() {
+    local name
+    for name in CORPUS REDPAJAMA_V2 REFINERS ANNOTATION ANNOTATION_MATH ANNOTATOR TOKENIZERS BASES CLASSIFIER \
+        BENCHMARKS MATH CLUSTER; do
+        declare -g "$name=${!name:-}"
+    done
+    SCALE=${SCALE:-nano} EXECUTOR=${EXECUTOR:-local} WORKERS=${WORKERS:-1} GPUS=${GPUS:-1}
+    # Checkpoints are scored every so many steps: five (ten) a run, as in the paper's tables.
+    case $SCALE in
+        pico) INTERVAL=2 ;;
+        nano) INTERVAL=50 ;;
+        mini) INTERVAL=200 ;;
+        paper) INTERVAL=2500 ;;
+        *) refuse "SCALE is '$SCALE': nano, pico, mini or paper" ;;
+    esac
+    if [ "$SCALE" = mini ] && [ -z "$ANNOTATION$ANNOTATOR" ]; then REFINERS=${REFINERS:-published}; fi
+    for name in CORPUS ANNOTATOR CLUSTER; do
+        [ -z "${!name}" ] || [ -f "${!name}" ] || refuse "$name is '${!name}', which is no file: give a config"
+    done
+    for name in REDPAJAMA_V2 ANNOTATION ANNOTATION_MATH TOKENIZERS BASES BENCHMARKS MATH; do
+        [ -z "${!name}" ] || [ -d "${!name}" ] || refuse "$name is '${!name}', which is no folder"
+    done
+    case $REFINERS in
+        "" | published) ;;
+        *) [ -d "$REFINERS" ] || refuse "REFINERS is '$REFINERS': published, or the folder refiners/ of a run"
+           REFINERS=$(realpath "$REFINERS") ;;
+    esac
+    for name in WORKERS GPUS; do
+        case ${!name} in '' | *[!0-9]* | 0) refuse "$name is '${!name}': a number from 1 on" ;; esac
+    done
+    for name in CORPUS ANNOTATOR CLUSTER REDPAJAMA_V2 ANNOTATION ANNOTATION_MATH TOKENIZERS BASES BENCHMARKS MATH; do
+        if [ -n "${!name}" ]; then declare -g "$name=$(realpath "${!name}")"; fi
+    done
+    if [ -e "$CLASSIFIER" ]; then CLASSIFIER=$(realpath "$CLASSIFIER"); fi
+    ONE_CORPUS=$CORPUS
+    if own_scale && [ -z "$CORPUS" ]; then ONE_CORPUS=$ROOT/configs/corpora/package_pages.yaml; fi
+    name_corpora
+    choose_executor
+}
+
+# choose_executor: the options of steps that need no GPU (ON_CPUS), and of refining (ON_GPUS).
+choose_executor() {
+    local settings=(--executor.kind "$EXECUTOR" ${CLUSTER:+--config "$CLUSTER"})
+    case $EXECUTOR in
+        local) ON_CPUS=(--workers "$WORKERS") ON_GPUS=(--workers "$GPUS") ;;
+        ray | slurm)
+            if [ "$EXECUTOR" = slurm ] && [ -z "$CLUSTER" ]; then
+                refuse "EXECUTOR is slurm: name its settings with CLUSTER=<config>, as docs/clusters.md shows"
+            fi
+            ON_CPUS=("${settings[@]}" "--executor.$EXECUTOR.gpus_per_task" 0)
+            ON_GPUS=("${settings[@]}" "--executor.$EXECUTOR.gpus_per_task" "$(own_scale && echo 0 || echo 1)") ;;
+        *) refuse "EXECUTOR is '$EXECUTOR': local, slurm or ray" ;;
+    esac
+}
+
+# recipe NAME ARGUMENTS: runs the function `steps` twice: first it only writes down its commands, which tells what is
+# missing and what all costs, then for real.
+recipe() {
+    case ${2:-} in
+        "") ;;
+        --dry_run) ;;
+        --help | -h) recipe_usage; exit 0 ;;
+        *) recipe_usage >&2; exit 2 ;;
+    esac
+    if [ $# -gt 2 ]; then recipe_usage >&2; exit 2; fi
+    read_environment
+    RUN=$(realpath -m "${RUN:-$ROOT/runs/$1}") CORPUS=${ONE_CORPUS:-"the paper's"}
+    PLAN_FILE=$(mktemp)
+    trap 'rm -f "$PLANNED"' EXIT
+    PLANNED=$PLAN_FILE
+    all_steps "$1"
+    if [ "${2:-}" = --dry_run ]; then
+        "$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED" "$1" "$SCALE" "$RUN" "$ONE_CORPUS"
+        print_list "to be named before it can run" "${!MISSING[@]}"
+        print_list "note" "${!NOTES[@]}"
+        exit 0
+    fi
+    print_list "note" "${!NOTES[@]}"
+    print_list "error: to be named before it can run" "${!MISSING[@]}" >&2
+    if [ ${#MISSING[@]} -gt 0 ]; then exit 2; fi
+    PLAN_FILE="" MADE=()
+    "$ROOT/scripts/setup.sh"
+    start_recipe "$1"
+    all_steps "$1"
+    show_all
+    finish_recipe "report" "$RUN/report_$1/report.html"
+}
+
+# all_steps NAME: the recipe's own, and the report of the run.
+all_steps() {
+    SHOWN=()
+    declare -gA BENCHMARKED=() SCORED=()
+    steps
+    make evaluation report "--runs.$1" "$RUN" --output "$RUN/report_$1"
+}
+
+# show_all: the tables, and where the figures lie.
+show_all() {
+    local file
+    for file in "${SHOWN[@]}"; do
+        case $file in *.md) if [ -f "$file" ]; then printf '\n%s\n' "$file"; cat "$file"; fi ;; *) echo "$file" ;; esac
+    done
+}
+
+print_list() {
+    if [ $# -gt 1 ]; then printf "$1: %s\n" "${@:2}" | sort; fi
+}

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Figure 13: each of ten tasks by training step (Table 10).
+set -euo pipefail
+# shellcheck source=scripts/lib/experiments.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/experiments.sh"
+steps() {
+    filtering every
+    show figure 13 filtering
+}
+recipe figure13 "$@"

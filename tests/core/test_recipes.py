@@ -1,0 +1,356 @@
+"""The recipes of tables and figures: what they plan at each scale, and what they refuse; one is run at the smallest."""
+
+import dataclasses
+import functools
+import importlib.util
+import itertools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from evaluation.paper_configs import FIGURES, TABLES
+from prox.command import CommandConfig
+from tests.core.conftest import Rehearsal
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(path for kind in ("table", "figure") for path in (REPOSITORY / "scripts").glob(f"run_{kind}*.sh"))
+# What the paper's configs and models say by themselves, and no script runs.
+WITHOUT_RECIPE = {"table8", "table9"}
+SCALES = ("pico", "nano", "mini", "paper")
+MOST_LINES, MOST_EQUAL_LINES = 60, 4
+Step = tuple[str, CommandConfig]
+
+
+@functools.cache
+def library(name: str) -> ModuleType:
+    """A Python file of `scripts/lib/`."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"scripts/lib/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def planner() -> ModuleType:
+    """`plan.py`, which parses no two commands alike twice."""
+    return library("plan")
+
+
+class Planner:
+    """A checkout whose Python is never started: a dry run ends with the commands it recorded."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("scripts", "configs"):
+            shutil.copytree(REPOSITORY / name, folder / name)
+        python = folder / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\ncp "$2" {folder}/record\n')
+        python.chmod(0o755)
+        self.rehearsal = Rehearsal(folder)
+        self.folder = folder
+
+    @functools.cache  # noqa: B019 (one object, which lives as long as the tests)
+    def record(self, name: str, **environment: str) -> list:
+        """The steps of a recipe (`table2`)."""
+        done = self.rehearsal.run(f"scripts/run_{name}.sh --dry_run", **environment)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        assert not done.stderr
+        return planner().read_steps(self.folder / "record")
+
+    @functools.cache  # noqa: B019
+    def plan(self, name: str, **environment: str):
+        """Its plan; at paper scale with the paper's corpora."""
+        steps = self.record(name, **environment)
+        return planner().Plan(steps, self.folder / "runs" / name, environment.get("SCALE") == "paper")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    return Planner(tmp_path_factory.mktemp("plans") / "checkout")
+
+
+def options_of(step, name: str) -> dict[str, str]:
+    """Values of the options `--NAME.KEY VALUE` by key."""
+    words = itertools.pairwise(step.arguments)
+    return {word.removeprefix(f"--{name}."): value for word, value in words if word.startswith(f"--{name}.")}
+
+
+def outputs(plan, name: str) -> dict[str, CommandConfig]:
+    """Configs of a command's steps by place in the run."""
+    return {plan.place(step.output): plan.configs[step.output] for step in plan.steps if step.name == name}
+
+
+def test_every_table_and_figure_has_a_recipe() -> None:
+    expected = {f"table{number}" for number in TABLES} | {f"figure{number}" for number in FIGURES}
+    assert {script.stem.removeprefix("run_") for script in SCRIPTS} == expected - WITHOUT_RECIPE
+    assert all(os.access(script, os.X_OK) for script in SCRIPTS)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_dry_run_plans_commands_that_parse(script: Path, scale: str, checkout: Planner) -> None:
+    plan = checkout.plan(script.stem.removeprefix("run_"), SCALE=scale)
+    kind, number = re.fullmatch(r"run_(table|figure)(\d+)", script.stem).groups()
+    assert f"evaluation {kind}" in [step.name for step in plan.steps]
+    assert {config.number for config in outputs(plan, f"evaluation {kind}").values()} - {None} == {int(number)}
+    assert plan.steps[-1].name == "evaluation report"
+    assert len({step.output for step in plan.steps}) == len(plan.steps)
+    for step in plan.steps:
+        configs = [Path(value) for word, value in itertools.pairwise(step.arguments) if word == "--config"]
+        assert all(config.is_file() for config in configs), step
+    check_inputs_are_made_before(plan)
+    check_scored_steps_are_saved(plan)
+    for training in outputs(plan, "pretraining train").values():
+        assert not dataclasses.replace(training, dry_run=True).problems()
+    assert planner().render(plan.rows()).count("\n") == len(plan.steps) + 4
+    assert not plan.run.exists()
+
+
+def check_inputs_are_made_before(plan) -> None:
+    """Whatever a step reads below the run is an earlier step's output, or lies in one."""
+    made: set[Path] = set()
+    for step in plan.steps:
+        words = [word for word in step.arguments if word.startswith(f"{plan.run}/") and word != str(step.output)]
+        for path in map(Path, words):
+            is_group = path.is_relative_to(plan.run / "evaluation") and any(path in output.parents for output in made)
+            assert is_group or made & {path, *path.parents}, f"{step.name} reads {path}, which nothing has made"
+        made.add(step.output)
+
+
+def check_scored_steps_are_saved(plan) -> None:
+    """Checkpoints that are exported on the way are saved on the way, and kept."""
+    for step in plan.steps:
+        if step.name == "pretraining export" and (number := int(step.option("step") or 0)):
+            training = plan.configs[Path(step.option("checkpoint"))]
+            assert number < training.last_step()
+            assert number % training.save_interval == 0
+            assert training.keep_checkpoints == 0
+
+
+def test_table_2_at_paper_scale(checkout: Planner) -> None:
+    plan = checkout.plan("table2", SCALE="paper", REFINERS="published")
+    trained = outputs(plan, "pretraining train")
+    arms = ["raw", "gopher", "c4", "fineweb", "gopher+c4+fineweb", "prox-d_published", "prox-d+c_published"]
+    assert list(trained) == [f"models/tlm_s/redpajama_v2/{arm}/train" for arm in arms]
+    assert {(config.model, config.max_steps, config.min_learning_rate) for config in trained.values()} == {
+        ("tlm-s", 12_500, 5e-6)
+    }
+    (chunk,) = outputs(plan, "refinement chunk").values()
+    assert (chunk.refiner.checkpoint, chunk.refiner.dialogue.extra_bos) == ("gair-prox/web-chunk-refining-lm", True)
+    rows = {row.output: row for row in plan.rows()}
+    train = rows["models/tlm_s/redpajama_v2/raw/train"]
+    assert train.flops == pytest.approx(6 * 709_830_144 * 12_500 * 2048 * 1024)
+    assert train.disk == 25 * 758_982_144 * 12
+    document = rows["corpora/redpajama_v2/prox-d_published"]
+    assert document.flops == pytest.approx(2 * 313_324_800 * 62.5e9)  # Table 7, Equation 11
+    assert rows["corpora/redpajama_v2/prox-d+c_published"].flops is None  # no count of TLM-xs's first stage
+    (score,) = [step for step in plan.steps if step.name == "evaluation general"]
+    assert set(options_of(score, "models")) == {"raw", *arms[1:5], "prox-d", "prox-d+c"}
+
+
+def test_names_are_those_of_the_published_rows(checkout: Planner) -> None:
+    from evaluation.paper_rows import row_names_of_figure, row_names_of_table
+
+    for script in SCRIPTS:
+        kind, number = re.fullmatch(r"run_(table|figure)(\d+)", script.stem).groups()
+        rows = (row_names_of_table if kind == "table" else row_names_of_figure)(int(number)) if number != "4" else []
+        plan = checkout.plan(kind + number, SCALE="paper")
+        shown = [step for step in plan.steps if step.name == f"evaluation {kind}" and step.option("results")]
+        for step in shown:
+            renamed = options_of(step, "names")
+            results = Path(step.option("results"))
+            scored = {
+                renamed.get(name.partition("@")[0], name.partition("@")[0])
+                for score in plan.steps
+                if results in score.output.parents
+                for name in options_of(score, "models")
+            }
+            others = set(row_names_of_table(18)) if script.stem == "run_figure6" else set()
+            assert set(renamed.values()) <= set(rows) or not rows
+            assert scored - others <= set(rows) or number == "4", f"{script.stem}: {sorted(scored - set(rows))}"
+
+
+def test_runs_of_one_folder_share_what_they_make(checkout: Planner) -> None:
+    def made(name: str) -> dict[Path, tuple[str, ...]]:
+        steps = checkout.record(name, SCALE="paper", RUN="runs/shared")
+        return {step.output: step.arguments for step in steps if not {"tables", "figures"} & set(step.output.parts)}
+
+    table2, table10, figure4, table13 = (made(name) for name in ("table2", "table10", "figure4", "table13"))
+    reports = {path for made_by in (table2, figure4) for path in made_by if path.name.startswith("report")}
+    assert set(table2) - reports < set(table10)
+    assert set(figure4) - reports < set(table10)
+    trained = [path for path in table13 if path.parts[-3:] == ("redpajama_v2", "raw", "train")]
+    assert [path.parts[-4] for path in trained] == ["tlm_xs", "tlm_s", "tlm_m"]
+    for other in (table10, figure4, table13):
+        assert all(other[path] == table2[path] for path in set(table2) & set(other))
+
+
+def test_a_run_does_what_was_planned(checkout: Planner, rehearsal: Rehearsal) -> None:
+    environment = {"SCALE": "nano", "RUN": "runs/same"}
+    planned = checkout.record("table10", **environment)
+    done = rehearsal.run("scripts/run_table10.sh", JOBS="2", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "report: " in done.stdout
+
+    def placeless(words: Iterable[str], folder: Path) -> tuple[str, ...]:
+        return tuple(word.replace(str(folder), "") for word in words)
+
+    asked = [placeless(words, rehearsal.folder) for words in rehearsal.commands()]
+    assert sorted(asked) == sorted(placeless((step.stage, *step.arguments), checkout.folder) for step in planned)
+
+
+def test_a_failing_arm_ends_the_recipe(rehearsal: Rehearsal) -> None:
+    python = rehearsal.folder / ".venv/bin/python"
+    python.write_text(python.read_text() + 'case "$*" in *train*gopher/train*) exit 3;; esac\n')
+    done = rehearsal.run("scripts/run_table2.sh", JOBS="2")
+    assert done.returncode == 1
+    assert re.search(r"pretraining train failed; its log: \S+gopher-train.log", done.stdout)
+    assert "a step failed; see the lines marked [tlm_s gopher] above" in done.stderr
+    assert not any(stage == "evaluation" for stage, *_ in rehearsal.commands())
+
+
+def test_facts_of_finished_steps(tmp_path: Path) -> None:
+    facts = library("facts")
+    config = {"shape": None, "model": "tlm-s", "global_batch_size": 1024, "sequence_length": None}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"config": config}))
+    assert facts.model_facts(tmp_path) == (709_830_144, 2048 * 1024)
+    (tmp_path / "cost.json").write_text('{"arms": {"prox-d+c": {"flops": 5}, "unread": {"flops": null}}}')
+    assert facts.refining_flops(tmp_path, "prox-d+c") == 5
+    assert facts.refining_flops(tmp_path, "unread") == 0
+
+
+def test_own_counts_come_before_the_papers(tmp_path: Path) -> None:
+    plan = planner()
+    assert plan.paper_tokens("redpajama_v2", "prox-d+c_s") == 16e9
+    assert plan.paper_tokens("redpajama_v2", "prox-d+c_m") == 18e9
+    assert plan.paper_tokens("redpajama_v2_two_dumps", "raw") == 123.5e9
+    assert plan.paper_tokens("openwebmath", "prox-d_math") == 5.5e9
+    assert plan.paper_tokens("redpajama_v2", "gopher") is None
+    assert plan.paper_tokens("c4", "prox-d_xs") is None
+    shards = tmp_path / "tokens/c4/raw/llama2"
+    shards.mkdir(parents=True)
+    (shards / "stats.json").write_text('{"tokens": 5000}')
+    counted = plan.Plan([], tmp_path, True)
+    assert counted.size_of(str(tmp_path / "corpora/c4/raw")) == "198 B tokens (Table 7)"
+    (shards / "config.yaml").write_text("fingerprint: a\n")
+    (shards / "_SUCCESS").write_text('{"fingerprint": "a"}')
+    assert counted.size_of(str(tmp_path / "corpora/c4/raw")) == "5 K tokens (counted)"
+
+
+def test_the_plan_is_printed(repository: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"RUN": str(tmp_path / "run"), "SCALE": "paper"}
+    command = [repository / "scripts/run_table2.sh", "--dry_run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    document = r"refinement document +corpora/redpajama_v2/prox-d_s +reads 62.5 B tokens \(Table 7\) +8.87e\+19 +49.82"
+    assert re.search(document, done.stdout)
+    assert re.search(r"not done yet +\d+ steps", done.stdout)
+    assert "at 50% of an H100's 989 TFLOP/s" in done.stdout
+    assert "to be named before it can run: REDPAJAMA_V2:" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SCALE": "huge"}, "SCALE is 'huge': nano, pico, mini or paper"),
+        ({"SCALE": "labels"}, "SCALE is 'labels'"),
+        ({"CORPUS": "absent.yaml"}, "CORPUS is 'absent.yaml', which is no file"),
+        ({"EXECUTOR": "kubernetes"}, "EXECUTOR is 'kubernetes': local, slurm or ray"),
+        ({"EXECUTOR": "slurm"}, "EXECUTOR is slurm: name its settings with CLUSTER"),
+        ({"REFINERS": "absent"}, "REFINERS is 'absent': published, or the folder refiners/ of a run"),
+        ({"BENCHMARKS": "absent"}, "BENCHMARKS is 'absent', which is no folder"),
+        ({"WORKERS": "many"}, "WORKERS is 'many': a number from 1 on"),
+        ({"SCALE": "paper"}, "error: to be named before it can run: REDPAJAMA_V2:"),
+    ],
+)
+def test_what_a_recipe_refuses(environment: dict[str, str], message: str, rehearsal: Rehearsal) -> None:
+    done = rehearsal.run("scripts/run_table2.sh", **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not rehearsal.commands()
+
+
+def test_the_usage(rehearsal: Rehearsal) -> None:
+    for arguments, status in (("--help", 0), ("--fast", 2), ("--dry_run --fast", 2)):
+        done = rehearsal.run(f"scripts/run_table2.sh {arguments}")
+        text = done.stdout if status == 0 else done.stderr
+        assert done.returncode == status
+        assert text.startswith("Table 2: ")
+        assert "--dry_run" in text
+
+
+@pytest.mark.parametrize("executor", ["slurm", "ray"])
+def test_an_executor_runs_what_is_made_of_units(executor: str, checkout: Planner) -> None:
+    cluster = checkout.folder / f"{executor}.yaml"
+    cluster.write_text(f"executor: {{kind: {executor}, slurm: {{partition: gpu, gpus_per_task: 1}}}}\n")
+    environment = {"SCALE": "paper", "REFINERS": "published", "EXECUTOR": executor, "CLUSTER": str(cluster)}
+    plan = checkout.plan("table2", **environment)
+    for step in plan.steps:
+        config = plan.configs.get(step.output)
+        if hasattr(config, "executor"):
+            is_refining = step.name in ("refinement document", "refinement chunk")
+            assert config.executor.kind == executor
+            assert getattr(config.executor, executor).gpus_per_task == int(is_refining), step.name
+            assert config.executor.slurm.partition == "gpu"
+
+
+def test_benchmarks_that_are_named_are_asked_at_every_scale(checkout: Planner) -> None:
+    mirror, harness = checkout.folder / "mirror", checkout.folder / "harness"
+    mirror.mkdir()
+    harness.mkdir()
+    plan = checkout.plan("table2", BENCHMARKS="mirror")
+    (general,) = outputs(plan, "evaluation general").values()
+    assert general.data == mirror
+    assert not outputs(plan, "evaluation bits_per_byte")
+    plan = checkout.plan("table5", MATH="harness")
+    (math,) = outputs(plan, "evaluation math").values()
+    assert (math.data, math.prompts) == (harness / "data", harness / "prompts/cot")
+
+
+def lines_of(script: Path) -> list[str]:
+    """A script's lines without comments."""
+    lines = [line.strip() for line in script.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_recipes_are_thin_and_copy_nothing_from_each_other() -> None:
+    blocks: dict[tuple[str, ...], str] = {}
+    for script in SCRIPTS:
+        lines = lines_of(script)
+        assert len(lines) < MOST_LINES, script
+        size = MOST_EQUAL_LINES + 1
+        for block in {tuple(lines[start : start + size]) for start in range(len(lines) - size + 1)}:
+            assert block not in blocks, f"{script.name} and {blocks[block]} share {block}"
+            blocks[block] = script.name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_table_2_at_the_smallest_scale(repository: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"SCALE": "pico", "RUN": str(tmp_path / "run")}
+
+    def run() -> str:
+        done = subprocess.run(
+            [repository / "scripts/run_table2.sh"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    first = run()
+    own = (tmp_path / "run/tables/own_filtering_final/table.md").read_text(encoding="utf-8")
+    for arm in ("raw", "gopher", "c4", "fineweb", "gopher+c4+fineweb", "prox-d", "prox-d+c"):
+        assert re.search(rf"^\| {re.escape(arm)} +\| +\d", own, re.MULTILINE), own
+    assert own in first
+    again = run()
+    assert again.count("skipped") == len(re.findall(r"^(?:\[.*\] )?== ", again, re.MULTILINE)) > 40
