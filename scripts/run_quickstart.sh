@@ -101,6 +101,7 @@ background lighteval step evaluation choice --harness lighteval --yardstick "$EV
     --output "$EVALUATION/lighteval"
 all_done
 step evaluation table --results "$EVALUATION" --statistics "$REFINEMENT/stats" --output "$EVALUATION/table"
+step evaluation report --runs.quickstart "$RUN" --output "$EVALUATION/report"
 cp "$EVALUATION/table/table.md" "$EVALUATION/table.md"
 cat "$EVALUATION/table.md"
-finish_recipe table "$EVALUATION/table.md"
+finish_recipe "table and report" "$EVALUATION/table.md, $EVALUATION/report/report.html"

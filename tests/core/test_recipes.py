@@ -24,6 +24,8 @@ SCRIPTS = sorted(path for kind in ("table", "figure") for path in (REPOSITORY / 
 # What the paper's configs and models say by themselves, and no script runs.
 WITHOUT_RECIPE = {"table8", "table9"}
 SCALES = ("pico", "nano", "mini", "paper")
+# The others plan the same steps with other numbers.
+FAST = ("nano", "paper")
 MOST_LINES, MOST_EQUAL_LINES = 60, 4
 Step = tuple[str, CommandConfig]
 
@@ -92,7 +94,9 @@ def test_every_table_and_figure_has_a_recipe() -> None:
     assert all(os.access(script, os.X_OK) for script in SCRIPTS)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    "scale", [scale if scale in FAST else pytest.param(scale, marks=pytest.mark.slow) for scale in SCALES]
+)
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_dry_run_plans_commands_that_parse(script: Path, scale: str, checkout: Planner) -> None:
     plan = checkout.plan(script.stem.removeprefix("run_"), SCALE=scale)
