@@ -78,7 +78,7 @@ for each of the paper's dumps of 62.5 B tokens"
         fi
         case $1 in
             redpajama_v2) path=(--corpus.path "$REDPAJAMA_V2/dump_1") ;;
-            redpajama_v2_two_dumps) path=(--corpus.path "$REDPAJAMA_V2") ;;
+            redpajama_v2_two_dumps) path=(--corpus.path "$REDPAJAMA_V2" --corpus.glob "dump_[12]/**/en_[hm]*.json.gz") ;;
         esac
     fi
     make refinement ingest --config "$(config_of "$1")" "${path[@]}" "${ON_CPUS[@]}" --output "$(folder_of "$1" raw)"
@@ -110,7 +110,10 @@ documents() {
         gopher | c4 | fineweb | random) local verb=rules:$arm options=() ;;
         *) echo "error: there is no arm '$2'" >&2; exit 2 ;;
     esac
-    make refinement "$verb" --documents "$(folder_of "$1" raw)" "${options[@]}" "${ON_CPUS[@]}" --output "$output"
+    # A classifier wants a GPU as refiners do; rules don't.
+    local where=("${ON_CPUS[@]}")
+    if [ "$arm" = fineweb-edu ]; then where=("${ON_GPUS[@]}"); fi
+    make refinement "$verb" --documents "$(folder_of "$1" raw)" "${options[@]}" "${where[@]}" --output "$output"
 }
 
 # statistics NAME CORPUS ROW=ARM...: sizes, lengths and cost of arms, in $RUN/statistics/CORPUS/NAME.
@@ -221,7 +224,9 @@ download() {
         printf '\037%s' hub download "$1" --output "$2" >>"$PLAN_FILE"
         echo >>"$PLAN_FILE"
     elif [ ! -f "$2/tokenizer.json" ]; then
-        "$ROOT/.venv/bin/hf" download "$1" --include "tokenizer*" --include "special_tokens_map.json" --local-dir "$2"
+        local command=("$ROOT/.venv/bin/hf" download "$1" --include "tokenizer*" --include "special_tokens_map.json" \
+            --local-dir "$2")
+        "${command[@]}" || refuse "the tokenizer of $1 can't be fetched; name a copy with TOKENIZERS, or repeat: ${command[*]}"
     fi
 }
 

@@ -27,8 +27,11 @@ def without_embedding(shape: ModelShape) -> int:
 
 
 def refining_flops(statistics: Path, arm: str) -> int:
-    """FLOPs of an arm's refining, as `refinement stats` found them; 0 says that a refiner's size could not be read."""
-    return read_json(statistics / "cost.json")["arms"][arm]["flops"] or 0
+    """FLOPs of an arm's refining, as `refinement stats` found them."""
+    flops = read_json(statistics / "cost.json")["arms"][arm]["flops"]
+    if flops is None:
+        sys.exit(f"error: {statistics / 'cost.json'} has no FLOPs of {arm}: its refiner's size could not be read there")
+    return flops
 
 
 if __name__ == "__main__":

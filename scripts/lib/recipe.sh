@@ -11,7 +11,8 @@ usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run]
   --dry_run          print every step with its cost, and what is still needed, and stop
 
   SCALE              nano (two CPU cores, the default), pico (for tests), mini (one GPU) or paper
-  RUN                folder of the run (default: runs/<table or figure>); recipes that share one share what they make
+  RUN                folder of the run (default: runs/paper_<scale>): recipes that share one share what they make; a
+                     folder belongs to one scale
   CORPUS             config of a corpus in place of the paper's (at nano scale: configs/corpora/package_pages.yaml)
   REDPAJAMA_V2       folder of the downloaded files, with dump_1, dump_2 (paper scale)
   REFINERS           published, or the folder refiners/ of another run (default: made here; at mini scale: published)
@@ -75,7 +76,7 @@ read_environment() {
 
 # choose_executor: the options of steps that need no GPU (ON_CPUS), and of refining (ON_GPUS).
 choose_executor() {
-    local settings=(--executor.kind "$EXECUTOR" ${CLUSTER:+--config "$CLUSTER"})
+    local settings=(${CLUSTER:+--config "$CLUSTER"} --executor.kind "$EXECUTOR")
     case $EXECUTOR in
         local) ON_CPUS=(--workers "$WORKERS") ON_GPUS=(--workers "$GPUS") ;;
         ray | slurm)
@@ -99,10 +100,14 @@ recipe() {
     esac
     if [ $# -gt 2 ]; then recipe_usage >&2; exit 2; fi
     read_environment
-    RUN=$(realpath -m "${RUN:-$ROOT/runs/$1}") CORPUS=${ONE_CORPUS:-"the paper's"}
+    RUN=$(realpath -m "${RUN:-$ROOT/runs/paper_$SCALE}") CORPUS=${ONE_CORPUS:-"the paper's"}
     PLAN_FILE=$(mktemp)
     trap 'rm -f "$PLANNED"' EXIT
     PLANNED=$PLAN_FILE
+    if [ -f "$RUN/.scale" ] && [ "$(cat "$RUN/.scale")" != "$SCALE" ]; then
+        refuse "RUN $RUN holds models of scale $(cat "$RUN/.scale"), and SCALE is $SCALE: give another folder"
+    fi
+    "$ROOT/scripts/setup.sh"
     all_steps "$1"
     if [ "${2:-}" = --dry_run ]; then
         "$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED" "$1" "$SCALE" "$RUN" "$ONE_CORPUS"
@@ -114,8 +119,8 @@ recipe() {
     print_list "error: to be named before it can run" "${!MISSING[@]}" >&2
     if [ ${#MISSING[@]} -gt 0 ]; then exit 2; fi
     PLAN_FILE="" MADE=()
-    "$ROOT/scripts/setup.sh"
     start_recipe "$1"
+    echo "$SCALE" >"$RUN/.scale"
     all_steps "$1"
     show_all
     finish_recipe "report" "$RUN/report_$1/report.html"

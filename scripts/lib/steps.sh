@@ -63,7 +63,7 @@ step() {
     fi
     mkdir -p "$RUN/logs"
     printf '== %s %s -> %s\n' "$stage" "$verb" "${output#"$ROOT/"}"
-    if ! (cd "$ROOT" && "${command[@]}") 2>&1 | tee "$log"; then
+    if ! (cd "$ROOT" && "${command[@]}") 2>&1 | tee -a "$log"; then
         {
             printf '\n%s %s failed; its log: %s\nto repeat it alone (in %s):\n  ' "$stage" "$verb" "$log" "$ROOT"
             printf '%q ' "${command[@]}"

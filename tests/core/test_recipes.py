@@ -50,6 +50,7 @@ class Planner:
     def __init__(self, folder: Path) -> None:
         for name in ("scripts", "configs"):
             shutil.copytree(REPOSITORY / name, folder / name)
+        (folder / "scripts/setup.sh").write_text("#!/bin/sh\n")
         python = folder / ".venv/bin/python"
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\ncp "$2" {folder}/record\n')
@@ -69,7 +70,9 @@ class Planner:
     def plan(self, name: str, **environment: str):
         """Its plan; at paper scale with the paper's corpora."""
         steps = self.record(name, **environment)
-        return planner().Plan(steps, self.folder / "runs" / name, environment.get("SCALE") == "paper")
+        return planner().Plan(
+            steps, self.folder / f"runs/paper_{environment.get('SCALE', 'nano')}", environment.get("SCALE") == "paper"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,8 @@ def test_facts_of_finished_steps(tmp_path: Path) -> None:
     assert facts.model_facts(tmp_path) == (709_830_144, 2048 * 1024)
     (tmp_path / "cost.json").write_text('{"arms": {"prox-d+c": {"flops": 5}, "unread": {"flops": null}}}')
     assert facts.refining_flops(tmp_path, "prox-d+c") == 5
-    assert facts.refining_flops(tmp_path, "unread") == 0
+    with pytest.raises(SystemExit, match="has no FLOPs of unread"):
+        facts.refining_flops(tmp_path, "unread")
 
 
 def test_own_counts_come_before_the_papers(tmp_path: Path) -> None:
@@ -278,6 +282,14 @@ def test_what_a_recipe_refuses(environment: dict[str, str], message: str, rehear
     assert done.returncode == 2
     assert message in done.stderr
     assert not rehearsal.commands()
+
+
+def test_a_folder_belongs_to_one_scale(rehearsal: Rehearsal) -> None:
+    (rehearsal.folder / "shared").mkdir()
+    (rehearsal.folder / "shared/.scale").write_text("mini\n")
+    done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="paper", RUN="shared")
+    assert done.returncode == 2
+    assert "holds models of scale mini, and SCALE is paper" in done.stderr
 
 
 def test_the_usage(rehearsal: Rehearsal) -> None:
