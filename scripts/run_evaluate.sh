@@ -24,12 +24,14 @@ MODELS="" OUTPUT="" SUITES=general BENCHMARKS="" MATH="" TABLE=""
 read_options "models output suites benchmarks math table" "" "$@"
 for name in MODELS OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
 declare -A PLACES=()
+NAMES=()
 for model in $MODELS; do
     case $model in *?=?*) ;; *) fail "--models: '$model' is no NAME=MODEL" ;; esac
     place=${model#*=}
     case $place in hub:*) ;; *) place=$(realpath -m "$place") ;; esac
     [ -z "${PLACES[${model%%=*}]:-}" ] || fail "--models names ${model%%=*} twice: give each model a name of its own"
     PLACES[${model%%=*}]=$place
+    NAMES+=("${model%%=*}")
 done
 for suite in $SUITES; do
     case $suite in general | selection | math) ;; *) fail "--suites: '$suite' is none of general, selection, math" ;; esac
@@ -49,7 +51,7 @@ for suite in $SUITES; do
     elif [ -n "$BENCHMARKS" ]; then
         DATA=(--data "$(realpath -m "$BENCHMARKS")")
     fi
-    for name in "${!PLACES[@]}"; do
+    for name in "${NAMES[@]}"; do
         step evaluation "$suite" "${DATA[@]}" "--models.$name" "${PLACES[$name]}" "${MORE[@]}" \
             --output "$RUN/evaluation/$suite/$name"
     done
