@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation import figure_flops
 from evaluation.figure_points import OWN, PAPER, Drawing, Point
-from evaluation.flops import tokens_at, training_flops
+from evaluation.flops import tokens_at
 from evaluation.paper_configs import FigureConfig
 from evaluation.paper_notes import heading
 from evaluation.paper_rows import (
@@ -26,6 +26,7 @@ from evaluation.paper_scores import mean
 from evaluation.published import GENERAL, Row, load_table
 from evaluation.records import Metric, check_comparable, read_records
 from prox.errors import UserError
+from prox.flops import training_flops
 
 log = logging.getLogger("prox")
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from evaluation.figure_points import OWN, PAPER, Point
-from evaluation.flops import refining_flops_of_one_size, tokens_at, training_flops
+from evaluation.flops import refining_flops_of_one_size, tokens_at
 from evaluation.paper_configs import FigureConfig
 from evaluation.published import load_table
 from prox.errors import UserError
+from prox.flops import training_flops
 
 TRAINING, REFINING = "training", "refining"
 REFINER = "TLM-xs"

@@ -3,6 +3,8 @@
 Parameters are those without the embedding matrix. Fine-tuning is left out, as in the paper.
 """
 
+from prox.flops import inference_flops
+
 TOKENS_PER_STEP = 2048 * 1024
 """Tokens of one optimizer step of the paper's TLMs: 1,024 sequences of 2,048 tokens (section B.3, Table 9)."""
 
@@ -10,16 +12,6 @@ TOKENS_PER_STEP = 2048 * 1024
 def tokens_at(step: float, tokens_per_step: float = TOKENS_PER_STEP) -> float:
     """Tokens trained on after ``step`` optimizer steps."""
     return step * tokens_per_step
-
-
-def training_flops(parameters: float, tokens: float) -> float:
-    """FLOPs to train a model of ``parameters`` on ``tokens`` (Equation 9)."""
-    return 6 * parameters * tokens
-
-
-def inference_flops(parameters: float, prefill_tokens: float, decoded_tokens: float = 0.0) -> float:
-    """FLOPs to read ``prefill_tokens`` and write ``decoded_tokens`` (Equation 10)."""
-    return 2 * parameters * (prefill_tokens + decoded_tokens)
 
 
 def document_stage_flops(parameters: float, raw_tokens: float) -> float:

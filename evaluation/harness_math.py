@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from evaluation.suites import Unit
 
 
-# What decides whether two expressions are equal.
-GRADERS = {name: version(name) for name in ("sympy", "latex2sympy2_extended")}
-
-
 @dataclass(frozen=True)
 class MathAnswer:
     """One problem and what the model wrote under it."""
@@ -111,9 +107,9 @@ def score_task(model: LM, unit: "Unit", data: TaskData, config: "MathConfig") ->
     prompts = [sample["arguments"][0][0] for sample in results["samples"][unit.task]]
     cut = sum(len(model.tok_encode(prompt)) > longest for prompt in prompts)
     metrics = harness_lm_eval.metrics_of(results, unit.task)
-    return TaskScores(
-        metrics, "acc", answers, {"prompts_cut": cut}, {"max_new_tokens": new_tokens, **GRADERS}, prompts[0]
-    )
+    # Beside the longest answer, what decides whether two expressions are equal.
+    settings = {"max_new_tokens": new_tokens, **{name: version(name) for name in ("sympy", "latex2sympy2_extended")}}
+    return TaskScores(metrics, "acc", answers, {"prompts_cut": cut}, settings, prompts[0])
 
 
 def graded(task: str, document: dict[str, Any], completion: str) -> MathAnswer:

@@ -32,7 +32,7 @@ class MathTask:
     prompt: str
     """Name of the file of worked examples, without ending."""
     shots: int
-    """Worked examples in that file."""
+    """The paper's number of worked examples; a folder of others may hold another."""
     rules: str = ""
     """Task whose rules take the answer out of a completion, where it is not the task itself."""
 
@@ -151,6 +151,11 @@ def examples_in(path: Path) -> int:
     return len(re.findall(r"^(?:Question|Problem):", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
+def examples_file(task: str, prompts: Path) -> Path:
+    """The file of a task's worked examples in a folder of them."""
+    return prompts / f"{TASKS[task].prompt}.md"
+
+
 def lay_down_math(task: str, source: Path, prompts: Path, limit: int, folder: Path) -> TaskData:
     """Writes a task's prompts and right answers to ``folder``, as `benchmark_data.lay_down` does.
 
@@ -163,7 +168,7 @@ def lay_down_math(task: str, source: Path, prompts: Path, limit: int, folder: Pa
     """
     from datasets import Dataset
 
-    examples = (prompts / f"{TASKS[task].prompt}.md").read_text(encoding="utf-8")
+    examples = examples_file(task, prompts).read_text(encoding="utf-8")
     rows = read_questions(source)
     laid_down = []
     for number in sample(len(rows), limit):

@@ -34,7 +34,7 @@ def fetched(place: Path) -> Path:
     from huggingface_hub import snapshot_download
 
     log.info("fetching %s from the hub", hub[0])
-    # Weights in another format than safetensors are left out where they would come a second time.
+    # Other frameworks' weights are not for transformers on PyTorch.
     return Path(snapshot_download(hub[0], revision=hub[1], ignore_patterns=["*.msgpack", "*.h5", "*.onnx", "*.gguf"]))
 
 

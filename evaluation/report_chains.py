@@ -31,7 +31,8 @@ class Chain:
 def find_chains(sources: Sequence[Source]) -> tuple[list[Chain], list[str]]:
     """One chain for each last step with programs; without any, for each last step that drops documents."""
     steps = [source for source in sources if source.is_step()]
-    kinds = {source.folder: ledger_kind(source) for source in steps}
+    # What can't be read is told where it is counted.
+    kinds = {source.folder: ledger_kind(source, []) for source in steps}
     ways = {source.folder: way_to(source, sources) for source in steps}
     names = arm_names(sources)
     problems = []

@@ -70,14 +70,18 @@ def dropped_by_reason(source: Source, problems: list[str]) -> Counter[str]:
     return found
 
 
-def ledger_kind(source: Source) -> str | None:
-    """``document`` or ``chunk`` by the columns of its ledger; None for other ledgers, and where none can be read."""
+def ledger_kind(source: Source, problems: list[str]) -> str | None:
+    """``document`` or ``chunk`` by the columns of its ledger; None for other ledgers, and where none can be read, which
+    is a sentence in ``problems``."""
+    unread = []
     for path in source.units(LEDGER):
         try:
             names = pq.read_schema(path).names
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError) as error:
+            unread.append(f"{path} can't be read, nor another part of its ledger ({str(error).splitlines()[0]})")
             continue
         return "chunk" if "chunks" in names else "document" if "decision" in names else None
+    problems += unread[:1]
     return None
 
 
@@ -137,7 +141,7 @@ LEDGERS: dict[str, Callable[[Source, list[str]], dict[str, Any]]] = {
 
 def count_step(source: Source, arm: str, problems: list[str]) -> dict[str, Any]:
     """What one step kept, dropped and why, and what its ledger says."""
-    kind = ledger_kind(source)
+    kind = ledger_kind(source, problems)
     return {
         "run": source.run,
         "arm": arm,

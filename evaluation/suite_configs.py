@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from evaluation.benchmark_data import SOURCES, missing_splits, sources
+from evaluation.benchmark_data import SOURCES, TaskData, lay_down, missing_splits, sources
 from evaluation.configs import HARNESSES, TASK_DEFINITIONS, ModelsConfig, hub_model, installed_version
 from evaluation.math_questions import TASKS as MATH_TASKS
-from evaluation.math_questions import examples_in, question_file
+from evaluation.math_questions import examples_file, examples_in, lay_down_math, question_file
 from evaluation.published import GENERAL, MATH, SELECTION
 from evaluation.records import sha256_of_files
 from prox.command import CommandConfig
@@ -55,6 +55,11 @@ class SuiteConfig(ModelsConfig):
     def definition_of(self, task: str) -> list[Path]:
         """The files that define a task."""
         raise NotImplementedError
+
+    def lay_down(self, task: str, folder: Path) -> TaskData:
+        """Writes a task's questions to ``folder``."""
+        with_fewshot = max(self.shots_of(task)) > 0
+        return lay_down(task, self.split_of(task), self.data, self.limit, folder, with_fewshot)
 
     def settings(self) -> dict[str, Any]:
         """What of this config decides scores beside tasks and questions."""
@@ -194,16 +199,21 @@ class MathConfig(SuiteConfig):
             TASK_DEFINITIONS / "math.yaml",
             *(code / f"math_{name}.py" for name in ("answers", "equality", "questions")),
         ]
-        return files if self.prompts is None else [*files, self.prompts / f"{MATH_TASKS[task].prompt}.md"]
+        return files if self.prompts is None else [*files, examples_file(task, self.prompts)]
 
     def shots_of(self, task: str) -> list[int]:
-        path = self.examples_of(task)
-        return [0 if path is None else examples_in(path)]
+        path = None if self.prompts is None else examples_file(task, self.prompts)
+        return [examples_in(path) if path is not None and path.is_file() else 0]
 
-    def examples_of(self, task: str) -> Path | None:
-        """The file of a task's worked examples; None where there is none."""
-        path = None if self.prompts is None else self.prompts / f"{MATH_TASKS[task].prompt}.md"
-        return path if path is not None and path.is_file() else None
+    def lay_down(self, task: str, folder: Path) -> TaskData:
+        source = None if self.data is None else question_file(task, self.data)
+        assert source is not None  # problems() refuses it
+        assert self.prompts is not None
+        return lay_down_math(task, source, self.prompts, self.limit, folder)
+
+    def plan(self) -> dict[str, Any]:
+        shots = (f"{task} {self.shots_of(task)[0]} (the paper's {MATH_TASKS[task].shots})" for task in self.asked())
+        return {**super().plan(), "worked_examples": ", ".join(shots)}
 
     def split_of(self, task: str) -> str:
         return "test"
@@ -230,8 +240,8 @@ class MathConfig(SuiteConfig):
             found.append(f"--prompts is not set: give the folder prompts/cot/ {clone}, or worked examples of your own")
             return found
         for task in self.asked():
-            path = self.prompts / f"{MATH_TASKS[task].prompt}.md"
             if self.shots_of(task) == [0]:
+                path = examples_file(task, self.prompts)
                 found.append(f"{path} has no worked example for {task}: mend it, or give another --prompts")
         return found
 
@@ -239,7 +249,7 @@ class MathConfig(SuiteConfig):
         if self.data is None or self.prompts is None:
             return []
         files = [question_file(task, self.data) for task in self.asked()]
-        prompts = {self.prompts / f"{MATH_TASKS[task].prompt}.md" for task in self.asked()}
+        prompts = {examples_file(task, self.prompts) for task in self.asked()}
         return [*(file for file in files if file is not None), *sorted(path for path in prompts if path.is_file())]
 
     def volatile_fields(self) -> frozenset[str]:

@@ -5,19 +5,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from evaluation.answers import TaskScores, answers_path, write_answers, write_example
-from evaluation.benchmark_data import TaskData, lay_down
+from evaluation.benchmark_data import TaskData
 from evaluation.configs import installed_version
-from evaluation.math_questions import lay_down_math, question_file
 from evaluation.models import commit_of, describe, step_of
 from evaluation.offline import quiet_libraries
 from evaluation.records import Record, model_and_step, path_of, read_record, sha256_of_files, write_record
-from evaluation.suite_configs import DEFINITION_VERSION, MathConfig, SuiteConfig
+from evaluation.suite_configs import DEFINITION_VERSION, SuiteConfig
 from prox.errors import UserError
 
 log = logging.getLogger("prox")
@@ -58,7 +57,8 @@ def score_suite(config: SuiteConfig) -> dict[str, Any]:
     scratch = config.output / "scratch"
     with quiet_libraries(scratch, with_network=config.data is None or config.has_hub_models()):
         harness = importlib.import_module(config.MODULE)
-        laid_down = data_of(config, scratch.resolve())
+        # Questions are laid down when first asked, once for all models.
+        laid_down = cache(lambda task: config.lay_down(task, scratch.resolve() / "data" / task))
         records: list[Record] = []
         failures: list[str] = []
         for name, place in config.models.items():
@@ -73,25 +73,6 @@ def score_suite(config: SuiteConfig) -> dict[str, Any]:
             + ". Records that are there are kept: mend these and run the same command again"
         )
     return averages(records, by_shots=config.SUITE == "selection")
-
-
-def data_of(config: SuiteConfig, scratch: Path) -> Callable[[str], TaskData]:
-    """A function from a task to its questions, which are laid down when first asked for."""
-    done: dict[str, TaskData] = {}
-
-    def laid_down(task: str) -> TaskData:
-        folder = scratch / "data" / task
-        if task not in done and isinstance(config, MathConfig):
-            source = question_file(task, config.data) if config.data is not None else None
-            assert source is not None  # problems() refuses it
-            assert config.prompts is not None
-            done[task] = lay_down_math(task, source, config.prompts, config.limit, folder)
-        elif task not in done:
-            with_fewshot = max(config.shots_of(task)) > 0
-            done[task] = lay_down(task, config.split_of(task), config.data, config.limit, folder, with_fewshot)
-        return done[task]
-
-    return laid_down
 
 
 def score_model(

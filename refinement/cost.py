@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prox.artifact import run_of
+from prox.flops import inference_flops, training_flops
 from refinement.provenance import Step
 
 log = logging.getLogger("prox")
@@ -34,16 +35,6 @@ class Parameters:
 
     total: int
     without_embedding: int
-
-
-def training_flops(parameters: int, tokens: int) -> int:
-    """Equation 9: C_train = 6 N D_train."""
-    return 6 * parameters * tokens
-
-
-def inference_flops(parameters: int, prefill: int, decode: int = 0) -> int:
-    """Equation 10: C_inference = 2 N (D_prefill + D_decode); without the latter Equations 11 and 12."""
-    return 2 * parameters * (prefill + decode)
 
 
 def count_parameters(checkpoint: str) -> Parameters | None:

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.flops import chunk_stage_flops, document_stage_flops, training_flops
+from evaluation.flops import chunk_stage_flops, document_stage_flops
 from evaluation.published import load_table
 from pretraining.shapes import SHAPES, ModelShape
 from pretraining.train_config import CHECKPOINT_BYTES, PEAK_FLOPS, PLANNED_MFU, TrainConfig
 from prox.artifact import is_committed, read_json
 from prox.command import CommandConfig, parse
+from prox.flops import training_flops
 
 GPU = "H100"
 TOKEN_BYTES, WEIGHT_BYTES = 2, 4

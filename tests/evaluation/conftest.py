@@ -12,6 +12,7 @@ from evaluation.__main__ import VERBS
 from prox.command import main
 
 Evaluation = Callable[..., int]
+Told = Callable[..., tuple[int, str]]
 ReadRows = Callable[[Path], list[dict[str, Any]]]
 
 
@@ -19,6 +20,17 @@ ReadRows = Callable[[Path], list[dict[str, Any]]]
 def evaluation() -> Evaluation:
     """Runs one evaluation verb in this process; returns its exit status."""
     return lambda *arguments: main("evaluation", VERBS, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def told(evaluation: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Told:
+    """Runs one evaluation verb into a new folder; returns its exit status, and what it said on stderr."""
+
+    def run(verb: str, *options: object) -> tuple[int, str]:
+        status = evaluation(verb, *options, "--output", tmp_path / verb)
+        return status, capsys.readouterr().err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from prox.artifact import commit, write_snapshot
 from tests.evaluation.paper_results import scores, write_results
 
 if TYPE_CHECKING:
-    from conftest import Evaluation
+    from conftest import Evaluation, Told
 
 COSTS = {"parameters": 1e6, "tokens_per_step": 1e3}
 
@@ -168,17 +168,9 @@ def test_figure_7_shows_tokens_of_filled_documents(statistics: Path) -> None:
         (("4", "--names.raw", "c4"), "--names is given without --results"),
     ],
 )
-def test_unusable_options_are_named(
-    options: tuple[str, ...],
-    message: str,
-    evaluation: "Evaluation",
-    results: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    given = [str(results) if option == "RESULTS" else option for option in options]
-    assert evaluation("figure", *given, "--output", tmp_path / "figure") == 2
-    assert message in capsys.readouterr().err
+def test_unusable_options_are_named(options: tuple[str, ...], message: str, told: "Told", results: Path) -> None:
+    status, words = told("figure", *(results if option == "RESULTS" else option for option in options))
+    assert (status, message in words) == (2, True), words
 
 
 @pytest.mark.parametrize(
@@ -190,16 +182,9 @@ def test_unusable_options_are_named(
         (("4", "--names.other", "raw"), "--names speaks of other"),
     ],
 )
-def test_results_that_do_not_fit_are_told(
-    options: tuple[str, ...],
-    message: str,
-    evaluation: "Evaluation",
-    results: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert evaluation("figure", *options, "--results", results, "--output", tmp_path / "figure") == 1
-    assert message in capsys.readouterr().err
+def test_results_that_do_not_fit_are_told(options: tuple[str, ...], message: str, told: "Told", results: Path) -> None:
+    status, words = told("figure", *options, "--results", results)
+    assert (status, message in words) == (1, True), words
 
 
 def test_incomplete_models_have_no_average(

@@ -4,6 +4,7 @@ import pytest
 
 from evaluation import figure_flops, flops
 from evaluation.published import load_table
+from prox.flops import inference_flops, training_flops
 
 SIZES = figure_flops.published_parameters()
 RAW, AFTER_DOCUMENTS = 62.5e9, 19.0e9
@@ -11,9 +12,9 @@ RAW, AFTER_DOCUMENTS = 62.5e9, 19.0e9
 
 
 def test_equations_by_hand() -> None:
-    assert flops.training_flops(10, 100) == 6000
-    assert flops.inference_flops(10, 100, 5) == 2100
-    assert flops.document_stage_flops(10, 100) == flops.inference_flops(10, 100)
+    assert training_flops(10, 100) == 6000
+    assert inference_flops(10, 100, 5) == 2100
+    assert flops.document_stage_flops(10, 100) == inference_flops(10, 100)
     assert flops.chunk_stage_flops(10, 40) == 800
     assert flops.refining_flops(100, 40, document_parameters=10, chunk_parameters=20) == 2000 + 1600
     assert flops.tokens_at(2) == 2 * 2**21
@@ -26,7 +27,7 @@ def test_equation_14_is_equation_13_with_one_size(parameters: float, raw: float,
     both = flops.refining_flops(raw, kept, parameters, parameters)
     assert flops.refining_flops_of_one_size(raw, kept, parameters) == pytest.approx(both)
     assert both == pytest.approx(2 * parameters * (raw + kept))
-    assert both < flops.training_flops(parameters, raw)
+    assert both < training_flops(parameters, raw)
 
 
 def test_refining_takes_5e19_flops() -> None:
@@ -59,7 +60,7 @@ def test_figure_8_compares_the_steps_of_comparable_averages() -> None:
     for model, raw_step in (("TLM-xs", 10_000), ("TLM-s", 7_500), ("TLM-m", 10_000)):
         size = figure_flops.SIZES[model]
         for bar, step in (("raw", raw_step), ("prox-d+c", 5_000)):
-            assert points[size, bar, "training"] == flops.training_flops(SIZES[model], flops.tokens_at(step))
+            assert points[size, bar, "training"] == training_flops(SIZES[model], flops.tokens_at(step))
         assert points[size, "raw", "refining"] == 0
         assert points[size, "prox-d+c", "refining"] == pytest.approx(figure_flops.whole_refining() * 0.4)
 
@@ -69,7 +70,7 @@ def test_other_statements_of_the_text() -> None:
     tokens = flops.tokens_at(25_000)
     assert tokens == pytest.approx(52.4e9, rel=0.001)
     assert 3e12 / tokens == pytest.approx(57, abs=0.5)
-    ratio = flops.training_flops(SIZES["TinyLlama-1.1B"], 3e12) / flops.training_flops(SIZES["TLM-m"], tokens)
+    ratio = training_flops(SIZES["TinyLlama-1.1B"], 3e12) / training_flops(SIZES["TLM-m"], tokens)
     assert ratio == pytest.approx(35, abs=0.5)
     trained = {row["train_tokens_billion"] for row in load_table(7).rows if row["experiment"] == "Figure 5"}
     assert trained == {round(flops.tokens_at(12_500) / 1e9, 1)}

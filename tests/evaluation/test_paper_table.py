@@ -23,7 +23,7 @@ from tests.evaluation.paper_results import make_record, scores, write_results
 from tests.evaluation.test_refiner_table import scored, validated
 
 if TYPE_CHECKING:
-    from conftest import Evaluation
+    from conftest import Evaluation, Told
 
 HIGH = dict.fromkeys(GENERAL, 0.4)
 
@@ -292,16 +292,10 @@ def test_sizes_of_corpora_stand_beside_the_papers(evaluation: "Evaluation", tmp_
     ],
 )
 def test_unusable_options_are_named(
-    options: tuple[str, ...],
-    message: str,
-    evaluation: "Evaluation",
-    results: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...], message: str, told: "Told", results: Path, tmp_path: Path
 ) -> None:
-    given = [str(results) if option == "RESULTS" else option for option in options]
-    assert evaluation("table", *given, "--output", tmp_path / "table") == 2
-    assert message in capsys.readouterr().err
+    status, words = told("table", *(results if option == "RESULTS" else option for option in options))
+    assert (status, message in words) == (2, True), words
     assert not (tmp_path / "table").exists()
 
 
@@ -314,16 +308,9 @@ def test_unusable_options_are_named(
         (("2", "--names.mine", "raw"), "mine, raw all stand for the row raw"),
     ],
 )
-def test_results_that_do_not_fit_are_told(
-    options: tuple[str, ...],
-    message: str,
-    evaluation: "Evaluation",
-    results: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert evaluation("table", *options, "--results", results, "--output", tmp_path / "table") == 1
-    assert message in capsys.readouterr().err
+def test_results_that_do_not_fit_are_told(options: tuple[str, ...], message: str, told: "Told", results: Path) -> None:
+    status, words = told("table", *options, "--results", results)
+    assert (status, message in words) == (1, True), words
 
 
 def test_scores_measured_differently_are_refused_unless_told(
