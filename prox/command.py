@@ -23,6 +23,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from prox import artifact, slurm_queue
 from prox.errors import ConfigError, Pending, UserError
 from prox.ranks import is_main_process
+from prox.tracking import publish_step
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -238,6 +239,8 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     artifact.commit(config.output, mark, summary, {"seconds": round(seconds, 2), "resumed": resumed})
     facts = ", ".join(f"{key} {value}" for key, value in summary.items())
     log.info("%s: done in %.0f s%s", command, seconds, f" ({facts})" if facts else "")
+    if not hasattr(config, "tracking"):
+        publish_step(command, config.output, config, summary)
 
 
 def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = None) -> int:

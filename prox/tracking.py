@@ -31,9 +31,9 @@ class TrackingConfig:
     project: str = "prox"
     """W&B project."""
     group: str = ""
-    """W&B group: the name of the run that this step belongs to. Empty: the folder that holds the output."""
+    """W&B group. Empty: WANDB_RUN_GROUP, which recipes set, or the name of the folder around the output."""
     name: str = ""
-    """W&B run name. Empty: the output folder's name."""
+    """W&B run name. Empty: WANDB_NAME, which recipes set, or the output folder's name."""
 
 
 class Mirror(Protocol):
@@ -112,30 +112,53 @@ def run_identity(output: Path) -> str:
     return read_json(path)["id"]
 
 
-def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
+def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, job_type: str | None = None) -> Any:
+    import wandb
+
+    quiet = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True)
+    return wandb.init(
+        mode=mode,
+        dir=str(output),
+        project=config.project,
+        group=config.group or os.environ.get("WANDB_RUN_GROUP") or output.resolve().parent.name,
+        name=config.name or os.environ.get("WANDB_NAME") or output.resolve().name,
+        job_type=job_type,
+        id=run_identity(output),
+        resume="allow",
+        config=to_plain(settings),
+        settings=quiet,
+    )
+
+
+def start_wandb(config: TrackingConfig, output: Path, settings: Any, job_type: str | None = None) -> Mirror:
     """A W&B run, guarded against its own failures, or the null mirror when W&B is disabled or can't start."""
     mode = resolve_mode(config)
     if mode == "disabled":
         return NullMirror()
     try:
-        import wandb
-
-        quiet = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True)
-        run = wandb.init(
-            mode=mode,
-            dir=str(output),
-            project=config.project,
-            group=config.group or output.resolve().parent.name,
-            name=config.name or output.resolve().name,
-            id=run_identity(output),
-            resume="allow",
-            config=to_plain(settings),
-            settings=quiet,
-        )
+        run = _init_wandb(config, output, settings, mode, job_type)
     except Exception as error:  # whatever W&B's process, disk or network does, the training is worth more
         _warn(error, output)
         return NullMirror()
     return GuardedMirror(run, output)
+
+
+def is_asked_for() -> bool:
+    """True where somebody has set W&B up, by a key or by WANDB_MODE: then steps without curves have runs there, too."""
+    mode = resolve_mode(TrackingConfig())
+    return mode == "online" or (mode == "offline" and os.environ.get("WANDB_MODE") == "offline")
+
+
+def publish_step(command: str, output: Path, settings: Any, summary: dict[str, Any]) -> None:
+    """A finished step without curves: its config and what came out, in one group with the trainings of its run."""
+    if not is_asked_for():
+        return
+    try:
+        run = _init_wandb(TrackingConfig(), output, settings, resolve_mode(TrackingConfig()), command)
+        run.summary.update(to_plain(summary))
+        run.finish()
+    except Exception as error:  # as in start_wandb
+        log.warning("W&B has not got %s (%s: %s); it is in %s", output, type(error).__name__, error, output)
 
 
 def truncate_metrics(path: Path, step: int) -> None:

@@ -25,6 +25,9 @@ make() {
 provide() { MISSING["$1: $2"]=yes; }
 leave_out() { NOTES["$1"]=yes; }
 
+# look_for NAME FILE: what a folder that the user has named must hold.
+look_for() { [ -e "$2" ] || provide "$1" "$2 is not there"; }
+
 # own_scale: nano and pico, which need nothing from outside.
 own_scale() { [ "$SCALE" = nano ] || [ "$SCALE" = pico ]; }
 
@@ -147,9 +150,13 @@ refiner_sizes() { if [ "$REFINERS" = published ]; then echo xs; else echo xs s m
 
 # refiner SIZE: both refiners out of the model that was pre-trained on the raw corpus (2.3); math goes on from xs (3.4).
 refiner() {
-    if [ -n "$REFINERS" ] || [ -n "${MADE[refiner $1]:-}" ]; then return; fi
+    if [ "$REFINERS" = published ] || [ -n "${MADE[refiner $1]:-}" ]; then return; fi
     MADE["refiner $1"]=yes
     local task base options=() ADAPTATION=$RUN/refiners/$1
+    if [ -n "$REFINERS" ]; then
+        for task in document chunk; do look_for REFINERS "$(refiner_of "$1" "$task")/config.json"; done
+        return
+    fi
     if [ "$1" = math ]; then refiner xs; else pretrain "tlm_$1" redpajama_v2 raw; fi
     examples "$([ "$1" = math ] && echo openwebmath || echo redpajama_v2)"
     if [ "$SCALE" = paper ]; then options=(--config "$ROOT/configs/adaptation/train_tlm_${1/math/xs}.yaml"); fi
@@ -166,7 +173,10 @@ examples() {
     local given=ANNOTATION annotator=$ANNOTATOR output
     if [ "$1" = openwebmath ]; then given=ANNOTATION_MATH; fi
     EXAMPLES=${!given}
-    if [ -n "$EXAMPLES" ]; then return; fi
+    if [ -n "$EXAMPLES" ]; then
+        look_for "$given" "$EXAMPLES/_SUCCESS"
+        return
+    fi
     if [ -z "$annotator" ] && own_scale; then annotator=$ROOT/configs/annotation/stand_in.yaml; fi
     if [ -z "$annotator" ]; then
         EXAMPLES="<$given>"
@@ -211,8 +221,8 @@ tokenizer() {
             mistral) download mistralai/Mistral-7B-v0.1 "$folder" ;;
             llama2) download "$(hub_name tinyllama_1b)" "$folder" ;;
         esac
-    elif [ ! -f "$folder/tokenizer.json" ]; then
-        provide TOKENIZERS "its folder ${folder##*/}/ has no tokenizer.json"
+    else
+        look_for TOKENIZERS "$folder/tokenizer.json"
     fi
 }
 
@@ -224,9 +234,8 @@ download() {
         printf '\037%s' hub download "$1" --output "$2" >>"$PLAN_FILE"
         echo >>"$PLAN_FILE"
     elif [ ! -f "$2/tokenizer.json" ]; then
-        local command=("$ROOT/.venv/bin/hf" download "$1" --include "tokenizer*" --include "special_tokens_map.json" \
-            --local-dir "$2")
-        "${command[@]}" || refuse "the tokenizer of $1 can't be fetched; name a copy with TOKENIZERS, or repeat: ${command[*]}"
+        run_logged "download of $1 (TOKENIZERS names a copy)" "$2" "$ROOT/.venv/bin/hf" download "$1" --include "tokenizer*" \
+            --include "special_tokens_map.json" --local-dir "$2"
     fi
 }
 
@@ -274,10 +283,11 @@ pretrain() {
     MADE[$folder]=yes
     tokens "$@"
     base=$(base_of "$1")
+    if [[ -n $BASES && $base == "$BASES"/* ]]; then look_for BASES "$base/config.json"; fi
     if [ "$SCALE" = paper ]; then
         options=(--config "$ROOT/configs/pretraining/$1.yaml")
     else
-        options=(--save_interval "$INTERVAL" --keep_checkpoints 0)
+        options=(--save_interval "$FIRST_STEP" --keep_checkpoints 0)
     fi
     if [ -n "$base" ]; then
         if [ "$SCALE" != paper ]; then
@@ -287,8 +297,7 @@ pretrain() {
         make pretraining import --checkpoint "$base" --output "$RUN/bases/$1"
         options+=(--init_from "$RUN/bases/$1")
     fi
-    make pretraining "train:$1" --tokens "$TOKENS" "${options[@]}" --tracking.group "${RUN##*/}" \
-        --tracking.name "${folder#"$RUN/models/"}" --output "$folder/train"
+    make pretraining "train:$1" --tokens "$TOKENS" "${options[@]}" --output "$folder/train"
     make pretraining export --checkpoint "$folder/train" --tokenizer "$(tokenizer_of "$1")" --output "$folder/export"
 }
 

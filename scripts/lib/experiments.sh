@@ -5,21 +5,29 @@
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"
 
 # score_models SUITE GROUP WHEN MODEL CORPUS ROW=ARM...: trained models, each under the name of a table's row; WHEN is
-# final, or every: at earlier steps too.
+# final; every: at earlier steps too; or first: also where Figure 4 begins.
 score_models() {
-    local suite=$1 group=$2 when=$3 model=$4 corpus=$5 pair folder step final=() earlier=()
+    local suite=$1 group=$2 when=$3 model=$4 corpus=$5 pair models=()
+    for pair in "${@:6}"; do models+=("${pair%%=*}=$(model_of "$model" "$corpus" "${pair#*=}")/export"); done
+    score "$suite" "$group/final" "${models[@]}"
+    case $when in
+        every) score_steps "$suite" "$group/earlier" "$(earlier_steps "$model")" "${@:4}" ;;
+        first) score_steps "$suite" "$group/first" "$FIRST_STEP" "${@:4}" ;;
+    esac
+}
+
+# score_steps SUITE GROUP STEPS MODEL CORPUS ROW=ARM...: the same models as they were at these steps.
+score_steps() {
+    local suite=$1 group=$2 steps=$3 model=$4 corpus=$5 pair folder step models=()
     for pair in "${@:6}"; do
         folder=$(model_of "$model" "$corpus" "${pair#*=}")
-        final+=("${pair%%=*}=$folder/export")
-        if [ "$when" = final ]; then continue; fi
-        for step in $(earlier_steps "$model"); do
+        for step in $steps; do
             make pretraining export --checkpoint "$folder/train" --step "$step" --tokenizer "$(tokenizer_of "$model")" \
                 --output "$folder/export-$step"
-            earlier+=("${pair%%=*}@$step=$folder/export-$step")
+            models+=("${pair%%=*}@$step=$folder/export-$step")
         done
     done
-    score "$suite" "$group/final" "${final[@]}"
-    if [ "$when" = every ]; then score "$suite" "$group/earlier" "${earlier[@]}"; fi
+    score "$suite" "$group" "${models[@]}"
 }
 
 # score SUITE GROUP ROW=FOLDER...: on the suite's benchmarks; where these are not at hand, by bits per byte and the
@@ -46,6 +54,9 @@ yardstick's choice task stand in, and the paper's numbers stand alone"
     fi
     if [ "$suite" = math ] && [ -z "$MATH" ]; then
         provide MATH "a clone of ZubinGou/math-evaluation-harness (configs/evaluation/math.yaml)"
+    elif [ "$suite" = math ]; then
+        look_for MATH "$MATH/data"
+        look_for MATH "$MATH/prompts/cot"
     fi
     BENCHMARKED[${group%%/*}]=yes SCORED[${group%%/*}]=yes
     make evaluation "$suite" "${models[@]}" "${options[@]}" --output "$output/$suite"

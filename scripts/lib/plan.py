@@ -32,6 +32,8 @@ EXPERIMENTS = {
 }
 """Rows of Table 7 by the recipes' corpora. Of Table 2's rules it has one size for four filters, so none is taken; nor
 of FineWeb: the paper has a draw of 79 B tokens, and the recipes read the whole sample that the config names."""
+RANDOM = ("c4", "random")
+"""What Table 3 draws; its row of Table 7 stands for the other arms' budgets too, not for what refining C4 leaves."""
 PUBLISHED_REFINER = "gair-prox/"
 HUB = "hub"
 PLACE = "RUN"
@@ -97,13 +99,10 @@ def _parsed(stage: str, arguments: tuple[str, ...]) -> CommandConfig:
 
 
 def parse_step(step: Step, run: Path) -> CommandConfig:
-    """The step's config, without what differs from arm to arm: paths below the run, and names in W&B. Parsing takes
-    longest, so arms share it.
+    """The step's config, without what differs from arm to arm: paths below the run. Parsing takes longest, so arms
+    share it.
     """
     words = [PLACE if word.startswith(f"{run}/") else word for word in step.arguments]
-    for place, option in enumerate(words[:-1]):
-        if option in ("--tracking.name", "--tracking.group"):
-            words[place + 1] = PLACE
     try:
         return _parsed(step.stage, tuple(words))
     except SystemExit:
@@ -112,7 +111,10 @@ def parse_step(step: Step, run: Path) -> CommandConfig:
 
 
 def paper_tokens(corpus: str, arm: str) -> float | None:
-    """Tokens of an arm by Table 7; an arm is `raw`, `rule`, or `prox-d` or `prox-d+c` and its refiner."""
+    """Tokens of an arm by Table 7; an arm is `raw`, `rule`, `random`, or `prox-d` or `prox-d+c` and its refiner."""
+    if (corpus, arm) == RANDOM:
+        (billions,) = [row["unique_tokens_billion"] for row in load_table(7).rows if row["experiment"] == "Table 3"]
+        return float(billions) * 1e9
     method, _, size = arm.partition("_")
     refiner = {"published": "TLM-xs", "": None}.get(size, f"TLM-{size}")
     for row in load_table(7).rows:
@@ -231,6 +233,14 @@ def cost_of_export(plan: Plan, step: Step) -> Cost:
     return f"{quantity(parameters)} parameters", 0.0, parameters * WEIGHT_BYTES
 
 
+def cost_of_import(plan: Plan, step: Step) -> Cost:
+    """Another copy of published weights, in the type they come in."""
+    models = [plan.configs[one.output] for one in plan.steps if one.option("init_from") == str(step.output)]
+    if not models or not isinstance(models[0], TrainConfig):
+        return "", 0.0, None
+    return f"{quantity(models[0].resolved_shape().num_parameters())} parameters", 0.0, None
+
+
 def cost_of_scoring(plan: Plan, step: Step) -> Cost:
     """Models that are asked."""
     names = {word for word in step.arguments if word.startswith("--models.")}
@@ -242,6 +252,7 @@ COUNTS = {
     "refinement rules": cost_of_documents,
     "refinement document": cost_of_refining,
     "refinement chunk": cost_of_refining,
+    "pretraining import": cost_of_import,
     "pretraining tokenize": cost_of_tokenizing,
     "pretraining train": cost_of_training,
     "pretraining export": cost_of_export,

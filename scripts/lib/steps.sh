@@ -48,25 +48,35 @@ check_scale() {
 # Where PLAN_FILE is set, the command is only written there: a line each, its words behind unit separators.
 step() {
     : "${SCALE:?}" "${RUN:?}"  # where configs are looked up, a missing one would pass unseen
-    local stage=$1 verb=${2%%:*} variant="" output log options OUTPUT
+    local stage=$1 verb=${2%%:*} variant="" options OUTPUT
     if [ "$2" != "$verb" ]; then variant=${2#*:}; fi
     shift 2
     output_of "$@"
-    output=$OUTPUT
-    log=${output#"$RUN/"}
-    log=$RUN/logs/${log//\//-}.log
     mapfile -t options < <(configs "$stage" "$verb" "$variant")
     local command=("$PYTHON" -m "$stage" "$verb" "${options[@]}" "$@")
     if [ -n "${PLAN_FILE:-}" ]; then
         { printf '\037%s' "${command[@]:2}"; echo; } >>"$PLAN_FILE"
         return
     fi
+    run_logged "$stage $verb" "$OUTPUT" "${command[@]}"
+}
+
+# run_logged NAME OUTPUT COMMAND...: runs it, with a log of its own; one that fails ends the recipe, with its log named
+# and the command that repeats it. In W&B a recipe's steps are one group, each under the name of its place in the run.
+run_logged() {
+    local name=$1 place=${2#"$RUN/"} log
+    log=$RUN/logs/${place//\//-}.log
     mkdir -p "$RUN/logs"
-    printf '== %s %s -> %s\n' "$stage" "$verb" "${output#"$ROOT/"}"
-    if ! (cd "$ROOT" && "${command[@]}") 2>&1 | tee -a "$log"; then
+    printf '== %s -> %s\n' "$name" "${2#"$ROOT/"}"
+    shift 2
+    if ! (
+        cd "$ROOT"
+        export WANDB_RUN_GROUP=${WANDB_RUN_GROUP:-$(basename "$RUN")} WANDB_NAME=$place
+        "$@"
+    ) 2>&1 | tee -a "$log"; then
         {
-            printf '\n%s %s failed; its log: %s\nto repeat it alone (in %s):\n  ' "$stage" "$verb" "$log" "$ROOT"
-            printf '%q ' "${command[@]}"
+            printf '\n%s failed; its log: %s\nto repeat it alone (in %s):\n  ' "$name" "$log" "$ROOT"
+            printf '%q ' "$@"
             printf '\n'
         } >&2
         exit 1
@@ -153,8 +163,7 @@ tokenize_arm() {
 
 # pretrain_arm ARM: a model from scratch on the arm's tokens, exported to Hugging Face format.
 pretrain_arm() {
-    step pretraining train --tokens "$RUN/pretraining/$1/tokens" --output "$RUN/pretraining/$1/train" \
-        --tracking.group "$(basename "$RUN")" --tracking.name "$1"
+    step pretraining train --tokens "$RUN/pretraining/$1/tokens" --output "$RUN/pretraining/$1/train"
     step pretraining export --checkpoint "$RUN/pretraining/$1/train" --tokenizer "$RUN/pretraining/tokenizer" \
         --output "$RUN/pretraining/$1/export"
 }
@@ -178,8 +187,7 @@ make_refiner() {
 
 tune_refiner() {
     local out=${ADAPTATION:-$RUN/adaptation}/${1%%:*} variant=${1#*:}
-    step adaptation "train:$variant" --data "$out/examples" --base "$3" --output "$out/train" \
-        --tracking.group "$(basename "$RUN")" --tracking.name "$variant-refiner" "${@:4}"
+    step adaptation "train:$variant" --data "$out/examples" --base "$3" --output "$out/train" "${@:4}"
     step adaptation "validate:$variant" --checkpoints "$out/train" --examples "$2" --output "$out/validate"
     step adaptation select --metrics "$out/validate" --output "$out/refiner"
 }

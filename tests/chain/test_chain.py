@@ -18,7 +18,7 @@ ARMS = ("raw", "rules", "prox-d", "prox-d+c")
 def start(repository: Path, run: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [repository / "scripts/run_quickstart.sh"],
-        env=os.environ | {"SCALE": "pico", "RUN": str(run)},
+        env=os.environ | {"SCALE": "pico", "RUN": str(run), "WANDB_MODE": "offline"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -69,6 +69,13 @@ def test_no_document_is_lost_on_the_way(finished: tuple[Path, str]) -> None:
     assert count("document", "documents") + count("document", "dropped") == ingested
     assert count("chunk", "documents") + count("chunk", "dropped") == count("document", "documents")
     assert count("rules", "documents") + count("rules", "dropped") == ingested
+
+
+def test_every_step_has_its_run_in_wandb(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    steps = {path.parent for path in run.glob("**/_SUCCESS")}
+    assert len(steps) > 30
+    assert {path.parents[1] for path in run.glob("**/wandb/offline-run-*")} == steps
 
 
 def test_a_second_call_skips_every_step_and_says_so(finished: tuple[Path, str], repository: Path) -> None:

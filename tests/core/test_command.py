@@ -167,6 +167,19 @@ def test_the_mark_of_success_holds_the_summary(run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/_SUCCESS").read_text())["summary"] == {"files": 1}
 
 
+def test_a_finished_step_is_published_once(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = []
+    monkeypatch.setattr(command, "publish_step", lambda *facts: published.append(facts))
+    assert run() == run() == 0
+    ((name, output, config, summary),) = published
+    assert (name, output, config.source, summary) == (
+        "teststage copy",
+        tmp_path / "out",
+        tmp_path / "in.txt",
+        {"files": 1},
+    )
+
+
 def test_a_command_line_starts_without_heavy_imports(repository: Path) -> None:
     heavy = ("torch", "transformers", "datatrove", "pandas", "litgpt", "datasets")
     code = "import sys, importlib\n" + "".join(

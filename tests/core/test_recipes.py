@@ -27,6 +27,7 @@ SCALES = ("pico", "nano", "mini", "paper")
 # The others plan the same steps with other numbers.
 FAST = ("nano", "paper")
 MOST_LINES, MOST_EQUAL_LINES = 60, 4
+CONTINUED = ["TinyLlama_1-1B", "Llama-2_7B", "CodeLlama_7B", "Mistral_7B"]
 Step = tuple[str, CommandConfig]
 
 
@@ -189,9 +190,10 @@ def test_runs_of_one_folder_share_what_they_make(checkout: Planner) -> None:
         return {step.output: step.arguments for step in steps if not {"tables", "figures"} & set(step.output.parts)}
 
     table2, table10, figure4, table13 = (made(name) for name in ("table2", "table10", "figure4", "table13"))
-    reports = {path for made_by in (table2, figure4) for path in made_by if path.name.startswith("report")}
-    assert set(table2) - reports < set(table10)
-    assert set(figure4) - reports < set(table10)
+    own = {path for made_by in (table2, figure4) for path in made_by if path.name.startswith("report")}
+    own |= {path for path in figure4 if path.name == "export-500" or "first" in path.parts}
+    assert set(table2) - own < set(table10)
+    assert set(figure4) - own == set(table10) - own - {path for path in table10 if path.name.startswith("report")}
     trained = [path for path in table13 if path.parts[-3:] == ("redpajama_v2", "raw", "train")]
     assert [path.parts[-4] for path in trained] == ["tlm_xs", "tlm_s", "tlm_m"]
     for other in (table10, figure4, table13):
@@ -241,6 +243,7 @@ def test_own_counts_come_before_the_papers(tmp_path: Path) -> None:
     assert plan.paper_tokens("openwebmath", "prox-d_math") == 5.5e9
     assert plan.paper_tokens("redpajama_v2", "gopher") is None
     assert plan.paper_tokens("c4", "prox-d_xs") is None
+    assert plan.paper_tokens("c4", "random") == 41.5e9
     shards = tmp_path / "tokens/c4/raw/llama2"
     shards.mkdir(parents=True)
     (shards / "stats.json").write_text('{"tokens": 5000}')
@@ -282,6 +285,34 @@ def test_what_a_recipe_refuses(environment: dict[str, str], message: str, rehear
     assert done.returncode == 2
     assert message in done.stderr
     assert not rehearsal.commands()
+
+
+def test_what_named_folders_lack_is_said_before_anything_runs(rehearsal: Rehearsal) -> None:
+    folder = rehearsal.folder / "empty"
+    folder.mkdir()
+    named = {name: "empty" for name in ("BASES", "REFINERS", "TOKENIZERS", "MATH")}
+    done = rehearsal.run("scripts/run_table5.sh", SCALE="paper", **named)
+    assert done.returncode == 2
+    assert not rehearsal.commands()
+    lacking = {
+        "BASES": "mistral_7b/config.json",
+        "REFINERS": "math/chunk/refiner/config.json",
+        "TOKENIZERS": "llama2/tokenizer.json",
+        "MATH": "prompts/cot",
+    }
+    for name, path in lacking.items():
+        assert f"to be named before it can run: {name}: {folder / path} is not there" in done.stderr
+    done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="paper", ANNOTATION="empty")
+    assert f"ANNOTATION: {folder / '_SUCCESS'} is not there" in done.stdout
+
+
+def test_figure_4_begins_before_the_tables_do(checkout: Planner) -> None:
+    plan = checkout.plan("figure4", SCALE="paper")
+    scored = {place: config.models for place, config in outputs(plan, "evaluation general").items()}
+    assert set(scored["evaluation/filtering/first/general"]) == {
+        f"{arm}@500" for arm in ("raw", "gopher", "c4", "fineweb", "gopher+c4+fineweb", "prox-d", "prox-d+c")
+    }
+    assert set(scored) == {f"evaluation/filtering/{part}/general" for part in ("final", "earlier", "first")}
 
 
 def test_a_folder_belongs_to_one_scale(rehearsal: Rehearsal) -> None:
@@ -346,14 +377,31 @@ def test_recipes_are_thin_and_copy_nothing_from_each_other() -> None:
             blocks[block] = script.name
 
 
+FILTERING = ["raw", "gopher", "c4", "fineweb", "gopher+c4+fineweb", "prox-d", "prox-d+c"]
+CONTINUAL = [
+    *(f"refinement_{model}_{arm}" for model in CONTINUED for arm in ("base", "raw", "prox-d+c")),
+    f"refinement_{CONTINUED[0]}_rule",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_table_2_at_the_smallest_scale(repository: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"SCALE": "pico", "RUN": str(tmp_path / "run")}
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "scale", "group", "models"),
+    [
+        ("table2", "pico", "filtering_final", FILTERING),
+        ("table2", "nano", "filtering_final", FILTERING),
+        ("table5", "nano", "continual_both_stages", CONTINUAL),
+    ],
+)
+def test_a_recipe_runs_for_real(
+    name: str, scale: str, group: str, models: list[str], repository: Path, tmp_path: Path
+) -> None:
+    environment = os.environ | {"SCALE": scale, "RUN": str(tmp_path / "run")}
 
     def run() -> str:
         done = subprocess.run(
-            [repository / "scripts/run_table2.sh"],
+            [repository / f"scripts/run_{name}.sh"],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -364,9 +412,11 @@ def test_table_2_at_the_smallest_scale(repository: Path, tmp_path: Path) -> None
         return done.stdout
 
     first = run()
-    own = (tmp_path / "run/tables/own_filtering_final/table.md").read_text(encoding="utf-8")
-    for arm in ("raw", "gopher", "c4", "fineweb", "gopher+c4+fineweb", "prox-d", "prox-d+c"):
-        assert re.search(rf"^\| {re.escape(arm)} +\| +\d", own, re.MULTILINE), own
+    own = (tmp_path / f"run/tables/own_{group}/table.md").read_text(encoding="utf-8")
+    for model in models:
+        assert re.search(rf"^\| {re.escape(model)} +\| +\d", own, re.MULTILINE), own
     assert own in first
+    published = (tmp_path / f"run/tables/{name.removeprefix('table')}/table.md").read_text(encoding="utf-8")
+    assert published in first
     again = run()
     assert again.count("skipped") == len(re.findall(r"^(?:\[.*\] )?== ", again, re.MULTILINE)) > 40

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prox.tracking import Tracker, TrackingConfig, has_wandb_key, resolve_mode, run_identity
+from prox.tracking import Tracker, TrackingConfig, has_wandb_key, publish_step, resolve_mode, run_identity
 
 DISABLED = TrackingConfig(wandb="disabled")
 
@@ -75,3 +75,76 @@ def test_wandb_that_cannot_start_is_one_warning(
         tracker.log(2, {"loss": 1.0})
     assert steps(tmp_path) == [1, 2]
     assert sum("no network here" in record.message for record in caplog.records) == 1
+
+
+class FakeRun:
+    """What `wandb.init` gives, as far as a step without curves uses it."""
+
+    def __init__(self, **asked: object) -> None:
+        self.asked, self.summary, self.finished = asked, {}, False
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
+    """The W&B runs that were begun; nobody has set W&B up yet."""
+    import wandb
+
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_GROUP", "WANDB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "/nonexistent")
+    runs: list[FakeRun] = []
+
+    def begin(**asked: object) -> FakeRun:
+        runs.append(FakeRun(**asked))
+        return runs[-1]
+
+    monkeypatch.setattr(wandb, "init", begin)
+    return runs
+
+
+def test_a_step_without_curves_is_published_in_its_runs_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[FakeRun]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "paper_nano")
+    monkeypatch.setenv("WANDB_NAME", "corpora/c4/raw")
+    publish_step("refinement ingest", tmp_path, {"seed": 1, "path": tmp_path}, {"documents": 7})
+    (run,) = begun
+    assert run.asked["config"] == {"seed": 1, "path": str(tmp_path)}
+    assert (run.asked["group"], run.asked["name"], run.asked["job_type"], run.asked["mode"]) == (
+        "paper_nano",
+        "corpora/c4/raw",
+        "refinement ingest",
+        "offline",
+    )
+    assert run.summary == {"documents": 7}
+    assert run.finished
+
+
+def test_only_who_has_set_wandb_up_gets_runs_without_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[FakeRun]
+) -> None:
+    publish_step("refinement ingest", tmp_path, {}, {})
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789")
+    publish_step("refinement ingest", tmp_path, {}, {})
+    assert not begun
+    monkeypatch.delenv("WANDB_MODE")
+    output = tmp_path / "arm/ingest"
+    output.mkdir(parents=True)
+    publish_step("refinement ingest", output, {}, {})
+    (run,) = begun
+    assert (run.asked["mode"], run.asked["group"], run.asked["name"]) == ("online", "arm", "ingest")
+
+
+def test_a_finished_step_stays_finished_when_wandb_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[FakeRun], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(FakeRun, "finish", lambda self: 1 / 0)
+    with caplog.at_level(logging.WARNING):
+        publish_step("refinement ingest", tmp_path, {}, {})
+    assert "W&B has not got" in caplog.text
