@@ -77,13 +77,16 @@ class ModelShape:
             norm = self.n_embd
         return self.n_layer * (attention + mlp + 2 * norm) + norm + 2 * self.vocab_size * self.n_embd
 
+    def num_parameters_without_embedding(self) -> int:
+        """The same without the input embedding, which is a look-up (Table 8)."""
+        return self.num_parameters() - self.vocab_size * self.n_embd
+
     def training_flops_per_token(self, sequence_length: int) -> int:
         """Operations of one token's forward and backward pass: 6 a matrix weight, and the causal half of attention.
 
         The input embedding is a look-up and counts nothing.
         """
-        weights = self.num_parameters() - self.vocab_size * self.n_embd
-        return 6 * weights + 6 * self.n_layer * self.n_embd * sequence_length
+        return 6 * self.num_parameters_without_embedding() + 6 * self.n_layer * self.n_embd * sequence_length
 
 
 SHAPES = {

@@ -37,6 +37,7 @@ _OF_RECORDS = ("parquet", "jsonl", "huggingface", "auto")
 _USED_BY: dict[str, tuple[str, ...]] = {
     "glob": _OF_FILES,
     "sample_files": _OF_FILES,
+    "sample_share": _OF_FILES,
     "sample_seed": _OF_FILES,
     "text_column": _OF_RECORDS,
     "id_column": (*_OF_RECORDS, "warc"),
@@ -63,6 +64,8 @@ class CorpusConfig:
     """Which files of the folder to read, as a pattern such as `**/*.jsonl.gz`; empty: by the format's file names."""
     sample_files: int = -1
     """Files to read, drawn at random by their names; -1: all."""
+    sample_share: float = 1.0
+    """Instead of a number, the share of the files to draw, at least one."""
     sample_seed: int = 0
     """Which files are drawn; of one seed, fewer files are among more."""
     text_column: str = "text"
@@ -93,6 +96,12 @@ class CorpusConfig:
             )
             if value == 0 or value < -1
         ]
+        if not 0 < self.sample_share <= 1:
+            found.append(f"corpus.sample_share {self.sample_share}: give a share above 0, up to 1 for all files")
+        elif self.sample_share < 1 and self.sample_files >= 0:
+            found.append(
+                f"corpus.sample_share {self.sample_share} and sample_files {self.sample_files}: leave one of them out"
+            )
         found += self._without_effect()
         if self.format == "package_pages":
             if self.path:
@@ -126,12 +135,16 @@ class CorpusConfig:
         is_pattern = globbing.has_magic(self.path) and not Path(self.path).exists()
         is_file = not is_remote(self.path) and Path(self.path.removeprefix("file://")).is_file()
         what = "one file" if is_file else "a pattern itself"
-        has_effect = {"glob": not is_file and not is_pattern, "sample_files": not is_file}
+        has_effect = {"glob": not is_file and not is_pattern, "sample_files": not is_file, "sample_share": not is_file}
         return [
             f"corpus.{option} {getattr(self, option)!r} has no effect: corpus.path {self.path} is {what}; leave it out"
-            for option, value in (("glob", ""), ("sample_files", -1))
+            for option, value in (("glob", ""), ("sample_files", -1), ("sample_share", 1.0))
             if getattr(self, option) != value and not has_effect[option]
         ]
+
+    def is_sample(self) -> bool:
+        """True where not all files are read."""
+        return self.sample_files >= 0 or self.sample_share < 1
 
     def exists(self) -> bool:
         """True when the local path is there; a glob pattern may match nothing."""
@@ -217,13 +230,16 @@ def is_remote(path: str) -> bool:
 
 def drawn(names: list[str], config: CorpusConfig) -> list[str]:
     """The names that the config's sample takes, in their order."""
-    if config.sample_files < 0:
+    count = config.sample_files
+    if count < 0:
+        count = max(1, round(config.sample_share * len(names)))
+    if count >= len(names):
         return names
 
     def rank(name: str) -> bytes:
         return hashlib.blake2b(f"{config.sample_seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
 
-    taken = set(sorted(names, key=rank)[: config.sample_files])
+    taken = set(sorted(names, key=rank)[:count])
     return [name for name in names if name in taken]
 
 

@@ -53,8 +53,8 @@ def _remote_files(config: CorpusConfig) -> CorpusFiles:
     # A web server has no folders: an address without a file's suffix is a page of links to files.
     is_page = url.startswith("http") and "." not in urlsplit(url).path.rpartition("/")[2]
     if not is_page and system.isfile(path):
-        if config.glob or config.sample_files >= 0:
-            option = "glob" if config.glob else "sample_files"
+        if config.glob or config.is_sample():
+            option = "glob" if config.glob else "sample_share" if config.sample_files < 0 else "sample_files"
             raise UserError(f"corpus.{option}: corpus.path {url} is one file, where it has no effect; leave it out")
         folder, _, name = url.rpartition("/")
         return CorpusFiles(folder, [name])

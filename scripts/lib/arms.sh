@@ -51,7 +51,8 @@ name_corpora() {
     for corpus in redpajama_v2 redpajama_v2_two_dumps c4 fineweb openwebmath; do
         config=$(config_of "$corpus")
         config=${config##*/}
-        NAMES[$corpus]=${config%.yaml}
+        config=${config%.*}
+        NAMES[$corpus]=${config//[^[:alnum:]_-]/_}  # it becomes part of a model's name
         if [ -z "$ONE_CORPUS" ] && [ "$SCALE" = paper ]; then NAMES[$corpus]=$corpus; fi
     done
 }
@@ -78,6 +79,9 @@ ingest() {
         if [[ $1 == redpajama_v2* ]] && [ -z "$REDPAJAMA_V2" ]; then
             provide REDPAJAMA_V2 "the downloaded files (configs/corpora/redpajama_v2.yaml), a folder dump_1, dump_2 \
 for each of the paper's dumps of 62.5 B tokens"
+        elif [[ $1 == redpajama_v2* ]]; then
+            look_for REDPAJAMA_V2 "$REDPAJAMA_V2/dump_1"
+            if [ "$1" = redpajama_v2_two_dumps ]; then look_for REDPAJAMA_V2 "$REDPAJAMA_V2/dump_2"; fi
         fi
         case $1 in
             redpajama_v2) path=(--corpus.path "$REDPAJAMA_V2/dump_1") ;;
@@ -119,7 +123,8 @@ documents() {
     make refinement "$verb" --documents "$(folder_of "$1" raw)" "${options[@]}" "${where[@]}" --output "$output"
 }
 
-# statistics NAME CORPUS ROW=ARM...: sizes, lengths and cost of arms, in $RUN/statistics/CORPUS/NAME.
+# statistics NAME CORPUS ROW=ARM...: sizes, lengths and cost of arms, in $RUN/statistics/CORPUS/NAME. They are counted
+# where the recipe runs, by WORKERS processes, whatever the executor.
 statistics() {
     local pair arms=() corpus=$2
     for pair in "${@:3}"; do
@@ -150,7 +155,12 @@ refiner_sizes() { if [ "$REFINERS" = published ]; then echo xs; else echo xs s m
 
 # refiner SIZE: both refiners out of the model that was pre-trained on the raw corpus (2.3); math goes on from xs (3.4).
 refiner() {
-    if [ "$REFINERS" = published ] || [ -n "${MADE[refiner $1]:-}" ]; then return; fi
+    if [ "$REFINERS" = published ]; then
+        leave_out "the published refiners (0.3 B parameters, TLM-xs) stand in for those of every size: arms of the \
+others are left out, and so is their F1"
+        return
+    fi
+    if [ -n "${MADE[refiner $1]:-}" ]; then return; fi
     MADE["refiner $1"]=yes
     local task base options=() ADAPTATION=$RUN/refiners/$1
     if [ -n "$REFINERS" ]; then

@@ -30,17 +30,21 @@ score_steps() {
     score "$suite" "$group" "${models[@]}"
 }
 
-# score SUITE GROUP ROW=FOLDER...: on the suite's benchmarks; where these are not at hand, by bits per byte and the
-# yardstick's choice task.
+# score SUITE[:VARIANT] GROUP ROW=FOLDER...: on the suite's benchmarks; where these are not at hand, by bits per byte and
+# the yardstick's choice task. A variant's config may name models itself.
 score() {
-    local suite=$1 group=$2 pair mirror=BENCHMARKS models=() options=() output=$RUN/evaluation/$2
+    local verb=$1 suite=${1%%:*} group=$2 pair mirror=BENCHMARKS models=() options=() output=$RUN/evaluation/$2
     if [ "$suite" = math ]; then mirror=MATH; fi
     for pair in "${@:3}"; do models+=("--models.${pair%%=*}" "${pair#*=}"); done
     case $suite:$SCALE in
         math:*)
             options=(--data "$MATH/data" --prompts "$MATH/prompts/cot")
             if [ "$SCALE" = paper ]; then options+=(--engine vllm); fi ;;
-        *) if [ -n "$BENCHMARKS" ]; then options=(--data "$BENCHMARKS"); fi ;;
+        *)
+            if [ -n "$BENCHMARKS" ]; then
+                options=(--data "$BENCHMARKS")
+                look_for BENCHMARKS "$BENCHMARKS/allenai__ai2_arc"
+            fi ;;
     esac
     if own_scale && [ -z "${!mirror}" ]; then
         leave_out "the benchmarks of $suite are left out (name them with $mirror=<folder>): bits per byte and the \
@@ -59,7 +63,7 @@ yardstick's choice task stand in, and the paper's numbers stand alone"
         look_for MATH "$MATH/prompts/cot"
     fi
     BENCHMARKED[${group%%/*}]=yes SCORED[${group%%/*}]=yes
-    make evaluation "$suite" "${models[@]}" "${options[@]}" --output "$output/$suite"
+    make evaluation "$verb" "${models[@]}" "${options[@]}" --output "$output/$suite"
 }
 
 # show table|figure NUMBER GROUP [OPTIONS]: the paper's numbers with the group's scores beside them (options about
@@ -83,8 +87,6 @@ show() {
 # filtering WHEN: TLM-s on RedPajama-V2 raw, by rules, and refined by TLM-s (Tables 2 and 10, Figures 4 and 13).
 filtering() {
     pretrain_all tlm_s redpajama_v2 raw gopher c4 fineweb gopher+c4+fineweb prox-d_s prox-d+c_s
-    statistics by_method redpajama_v2 raw=raw gopher=gopher c4=c4 fineweb=fineweb gopher+c4+fineweb=gopher+c4+fineweb \
-        prox-d=prox-d_s prox-d+c=prox-d+c_s
     score_models general filtering "$1" tlm_s redpajama_v2 raw=raw gopher=gopher c4=c4 fineweb=fineweb \
         gopher+c4+fineweb=gopher+c4+fineweb prox-d=prox-d_s prox-d+c=prox-d+c_s
 }
@@ -151,11 +153,7 @@ others() {
         leave_out "the models of Table 18 are left out: SCALE=mini or paper takes them from the hub"
         return
     fi
-    score general large/others TinyLlama-1-1B=hub:TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T \
-        OLMo-1B=hub:allenai/OLMo-1B-hf Pythia-1-4B=hub:EleutherAI/pythia-1.4b Pythia-2-8B=hub:EleutherAI/pythia-2.8b \
-        ShearedLlama-1-3B_pruned=hub:princeton-nlp/Sheared-LLaMA-1.3B-Pruned \
-        ShearedLlama-1-3B_pruned-then-50B-tokens=hub:princeton-nlp/Sheared-LLaMA-1.3B \
-        InstructLM-1-3B=hub:instruction-pretrain/InstructLM-1.3B Cosmo-1-8B=hub:HuggingFaceTB/cosmo-1b
+    score general:reference large/others
 }
 
 # continual [document]: four models continued on OpenWebMath, raw and refined, TinyLlama also by rules (Table 5); with
@@ -230,11 +228,11 @@ show_lengths() {
 }
 
 # show_counts CORPUS NAME [ARM ROW ...]: Table 7 with the arms of one statistics in its rows; corpora that are not the
-# paper's get rows of their own.
+# paper's, or not whole, get rows of their own.
 show_counts() {
     local name names=()
     name=${NAMES[$1]}/$2
-    if [ -z "$ONE_CORPUS" ]; then
+    if [ -z "$ONE_CORPUS" ] && [ "$SCALE" = paper ]; then
         for ((pair = 3; pair < $#; pair += 2)); do names+=("--names.${!pair}" "${@:pair+1:1}"); done
     fi
     make evaluation table --number 7 --statistics "$RUN/statistics/$name" "${names[@]}" --output "$RUN/tables/7/$name"

@@ -18,12 +18,8 @@ def model_facts(train: Path) -> tuple[int, int]:
     """Parameters without the input embedding, and tokens a step, by the config that a training recorded."""
     config: dict[str, Any] = yaml.safe_load((train / SNAPSHOT).read_text(encoding="utf-8"))["config"]
     shape = ModelShape(**config["shape"]) if config["shape"] else shape_named(config["model"])
-    return without_embedding(shape), config["global_batch_size"] * (config["sequence_length"] or shape.context)
-
-
-def without_embedding(shape: ModelShape) -> int:
-    """Parameters without the input embedding, as Table 8 counts them."""
-    return shape.num_parameters() - shape.vocab_size * shape.n_embd
+    tokens = config["global_batch_size"] * (config["sequence_length"] or shape.context)
+    return shape.num_parameters_without_embedding(), tokens
 
 
 def refining_flops(statistics: Path, arm: str) -> int:

@@ -28,10 +28,10 @@ EXPERIMENTS = {
     "redpajama_v2": ("Table 2, Figure 4", "Figure 5"),
     "redpajama_v2_two_dumps": ("Figure 6",),
     "c4": ("Figure 6",),
+    "fineweb": ("Figure 6",),
     "openwebmath": ("Table 5, 1.1B model",),
 }
-"""Rows of Table 7 by the recipes' corpora. Of Table 2's rules it has one size for four filters, so none is taken; nor
-of FineWeb: the paper has a draw of 79 B tokens, and the recipes read the whole sample that the config names."""
+"""Rows of Table 7 by the recipes' corpora. Of Table 2's rules it has one size for four filters, so none is taken."""
 RANDOM = ("c4", "random")
 """What Table 3 draws; its row of Table 7 stands for the other arms' budgets too, not for what refining C4 leaves."""
 PUBLISHED_REFINER = "gair-prox/"
@@ -185,11 +185,6 @@ class Plan:
 Cost = tuple[str, float | None, float | None]
 
 
-def without_embedding(shape: ModelShape) -> int:
-    """Parameters without the input embedding, as Table 8 counts them."""
-    return shape.num_parameters() - shape.vocab_size * shape.n_embd
-
-
 def cost_of_documents(plan: Plan, step: Step) -> Cost:
     """A corpus is written; how many bytes its text takes is not known."""
     return plan.size_of(str(step.output)), 0.0, None
@@ -200,7 +195,7 @@ def cost_of_refining(plan: Plan, step: Step) -> Cost:
     documents = step.option("documents")
     tokens, shape = plan.arm_tokens(documents)[0], plan.shape_of_refiner(step.option("refiner.checkpoint"))
     count = document_stage_flops if step.arguments[0] == "document" else chunk_stage_flops
-    flops = None if tokens is None or shape is None else count(without_embedding(shape), tokens)
+    flops = None if tokens is None or shape is None else count(shape.num_parameters_without_embedding(), tokens)
     return f"reads {plan.size_of(documents)}", flops, None
 
 
@@ -220,7 +215,7 @@ def cost_of_training(plan: Plan, step: Step) -> Cost:
     kept = -(-steps // config.save_interval)
     kept = min(kept, config.keep_checkpoints or kept)
     size = f"{shape.name}: {steps:,} steps, {quantity(tokens)} tokens"
-    flops = training_flops(without_embedding(shape), tokens)
+    flops = training_flops(shape.num_parameters_without_embedding(), tokens)
     return size, flops, kept * shape.num_parameters() * CHECKPOINT_BYTES
 
 
@@ -243,8 +238,7 @@ def cost_of_import(plan: Plan, step: Step) -> Cost:
 
 def cost_of_scoring(plan: Plan, step: Step) -> Cost:
     """Models that are asked."""
-    names = {word for word in step.arguments if word.startswith("--models.")}
-    return f"{len(names)} models", 0.0, 0.0
+    return f"{len(plan.configs[step.output].models)} models", 0.0, 0.0
 
 
 COUNTS = {

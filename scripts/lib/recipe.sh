@@ -24,7 +24,9 @@ usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run]
   MATH               clone of ZubinGou/math-evaluation-harness
   EXECUTOR           local, slurm or ray: where files are read, filtered, refined and tokenised (docs/clusters.md)
   CLUSTER            config with its settings, stacked on these steps; Slurm needs one
-  WORKERS, GPUS      executor local: files worked on at once, refiners at once (default: 1)
+  WORKERS            executor local, and statistics: files worked on at once (default: as many as
+                     cores, at nano scale 1)
+  GPUS               executor local: refiners at once (default: 1)
 END
 }
 
@@ -40,7 +42,8 @@ read_environment() {
         BENCHMARKS MATH CLUSTER; do
         declare -g "$name=${!name:-}"
     done
-    SCALE=${SCALE:-nano} EXECUTOR=${EXECUTOR:-local} WORKERS=${WORKERS:-1} GPUS=${GPUS:-1}
+    SCALE=${SCALE:-nano} EXECUTOR=${EXECUTOR:-local} GPUS=${GPUS:-1}
+    WORKERS=${WORKERS:-$(own_scale && echo 1 || nproc)}
     # Checkpoints are scored every INTERVAL steps, five (ten) a run as in the paper's tables, and for Figure 4 after the
     # first few.
     case $SCALE in
@@ -105,9 +108,7 @@ recipe() {
     PLAN_FILE=$(mktemp)
     trap 'rm -f "$PLANNED"' EXIT
     PLANNED=$PLAN_FILE
-    if [ -f "$RUN/.scale" ] && [ "$(cat "$RUN/.scale")" != "$SCALE" ]; then
-        refuse "RUN $RUN holds models of scale $(cat "$RUN/.scale"), and SCALE is $SCALE: give another folder"
-    fi
+    check_run
     "$ROOT/scripts/setup.sh"
     all_steps "$1"
     if [ "${2:-}" = --dry_run ]; then
@@ -121,10 +122,18 @@ recipe() {
     if [ ${#MISSING[@]} -gt 0 ]; then exit 2; fi
     PLAN_FILE="" MADE=()
     start_recipe "$1"
+    check_run  # while it waited, another one may have begun in an empty folder
     echo "$SCALE" >"$RUN/.scale"
     all_steps "$1"
     show_all
     finish_recipe "report" "$RUN/report_$1/report.html"
+}
+
+# check_run: a folder holds models of one scale.
+check_run() {
+    if [ -f "$RUN/.scale" ] && [ "$(cat "$RUN/.scale")" != "$SCALE" ]; then
+        refuse "RUN $RUN holds models of scale $(cat "$RUN/.scale"), and SCALE is $SCALE: give another folder"
+    fi
 }
 
 # all_steps NAME: the recipe's own, and the report of the run.
@@ -138,7 +147,10 @@ all_steps() {
 # show_all: the tables, and where the figures lie.
 show_all() {
     local file
+    local -A done=()
     for file in "${SHOWN[@]}"; do
+        if [ -n "${done[$file]:-}" ]; then continue; fi
+        done[$file]=yes
         case $file in *.md) if [ -f "$file" ]; then printf '\n%s\n' "$file"; cat "$file"; fi ;; *) echo "$file" ;; esac
     done
 }

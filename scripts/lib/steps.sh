@@ -98,7 +98,7 @@ background() {
     while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do sleep 0.5; done
     JOB_NAMES+=("$name")
     (
-        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / JOBS))}
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((JOBS < $(nproc) ? $(nproc) / JOBS : 1))}
         "$@" 2>&1 | sed -u "s/^/[$name] /"
         : >"$marks/${#JOB_NAMES[@]}"
     ) &

@@ -95,7 +95,7 @@ def test_sample_of_files(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number:02d}.jsonl").write_text(json.dumps({"text": f"{number}"}))
 
-    def names(**options: int) -> list[str]:
+    def names(**options: float) -> list[str]:
         return [file.name for file in local_files(CorpusConfig("jsonl", str(tmp_path), **options))]
 
     few, more = names(sample_files=4), names(sample_files=9)
@@ -108,6 +108,12 @@ def test_sample_of_files(tmp_path: Path) -> None:
     assert [file.name for file in local_files(by_pattern)] == few
     assert len(read(CorpusConfig("jsonl", str(tmp_path), sample_files=4))[0]) == 4
     assert len(names(sample_files=99)) == 20
+    assert names(sample_share=0.2) == few
+    assert len(names(sample_share=0.001)) == 1
+    assert CorpusConfig("jsonl", str(tmp_path), sample_share=0.2).problems() == []
+    assert "corpus.sample_share 0" in CorpusConfig("jsonl", str(tmp_path), sample_share=0).problems()[0]
+    both = CorpusConfig("jsonl", str(tmp_path), sample_share=0.5, sample_files=3)
+    assert "sample_share 0.5 and sample_files 3: leave one of them out" in both.problems()[0]
     assert "corpus.sample_files 0" in CorpusConfig("jsonl", str(tmp_path), sample_files=0).problems()[0]
 
 
@@ -182,7 +188,7 @@ def test_http(tmp_path: Path, served: str) -> None:
     assert [reject.broken_file for reject in rejects] == ["nowhere.jsonl"]
 
 
-@pytest.mark.parametrize("options", [{"sample_files": 2}, {"glob": "*.gz"}])
+@pytest.mark.parametrize("options", [{"sample_files": 2}, {"sample_share": 0.5}, {"glob": "*.gz"}])
 def test_a_choice_among_files_where_the_address_is_one(tmp_path: Path, served: str, options: dict) -> None:
     fill(tmp_path)
     with pytest.raises(UserError, match=f"corpus.{next(iter(options))}: .* is one file"):

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from evaluation.paper_configs import FIGURES, TABLES
+from evaluation.paper_rows import row_names_of_figure, row_names_of_table
 from prox.command import CommandConfig
 from tests.core.conftest import Rehearsal
 
@@ -162,26 +163,62 @@ def test_table_2_at_paper_scale(checkout: Planner) -> None:
     assert set(options_of(score, "models")) == {"raw", *arms[1:5], "prox-d", "prox-d+c"}
 
 
-def test_names_are_those_of_the_published_rows(checkout: Planner) -> None:
-    from evaluation.paper_rows import row_names_of_figure, row_names_of_table
+# Published rows that no recipe makes: other groups' selections and models; and of Table 7 those that stand for several
+# arms, or repeat another's.
+OTHER_SELECTIONS = {f"Pythia-410M_{name}" for name in ("dsdm", "dsir", "mates", "qurating")} | {"Pythia-1B_mates"}
+MATH_REFERENCES = {
+    "refinement_TinyLlama_1-1B_rho-1",
+    "reference_DeepSeek-LLM_1-3B_base",
+    "reference_DeepSeek-LLM_1-3B_raw",
+    *(f"reference_CodeLlama_{size}_base" for size in ("7B", "34B")),
+    *(f"reference_Llemma_{size}_own" for size in ("7B", "34B")),
+    *(f"reference_InternLM2-{kind}" for kind in ("Base_7B_base", "Base_20B_base", "Math_7B_own", "Math_20B_own")),
+}
+NOT_MADE = {
+    "table3": OTHER_SELECTIONS,
+    "table11": OTHER_SELECTIONS,
+    "table5": MATH_REFERENCES,
+    "table19": MATH_REFERENCES,
+    "table7": {
+        "Table-2-Figure-4_redpajama_v2_rule",
+        "Table-3_c4_random-prox-d-and-other-baselines",
+        *(f"Table-5-7B-model_openwebmath_{arm}" for arm in ("raw", "prox-d", "prox-d+c")),
+    },
+}
 
-    for script in SCRIPTS:
-        kind, number = re.fullmatch(r"run_(table|figure)(\d+)", script.stem).groups()
-        rows = (row_names_of_table if kind == "table" else row_names_of_figure)(int(number)) if number != "4" else []
-        plan = checkout.plan(kind + number, SCALE="paper")
-        shown = [step for step in plan.steps if step.name == f"evaluation {kind}" and step.option("results")]
-        for step in shown:
-            renamed = options_of(step, "names")
-            results = Path(step.option("results"))
-            scored = {
-                renamed.get(name.partition("@")[0], name.partition("@")[0])
-                for score in plan.steps
-                if results in score.output.parents
-                for name in options_of(score, "models")
-            }
-            others = set(row_names_of_table(18)) if script.stem == "run_figure6" else set()
-            assert set(renamed.values()) <= set(rows) or not rows
-            assert scored - others <= set(rows) or number == "4", f"{script.stem}: {sorted(scored - set(rows))}"
+
+def shown_by(script: Path, plan) -> tuple[list[str], set[str]]:
+    """The published rows of a recipe's table or figure, and the rows it fills, by their names there."""
+    kind, number = re.fullmatch(r"run_(table|figure)(\d+)", script.stem).groups()
+    rows = (row_names_of_table if kind == "table" else row_names_of_figure)(int(number))
+    filled = set()
+    for step in plan.steps:
+        if step.name != f"evaluation {kind}":
+            continue
+        names = options_of(step, "names")
+        if step.option("results"):
+            scores = [one for one in plan.steps if Path(step.option("results")) in one.output.parents]
+            own = {name.partition("@")[0] for one in scores for name in plan.configs[one.output].models}
+            filled |= {names.get(name, name) for name in own}
+        else:
+            (counted,) = [one for one in plan.steps if str(one.output) == step.option("statistics")]
+            own = set(options_of(counted, "arms"))
+            filled |= {names[name] for name in own if name in names}
+        assert set(names) <= own, f"{script.stem} renames what it has not: {sorted(set(names) - own)}"
+    return rows, filled
+
+
+# Table 4 and Figure 7 have no rows of models or counts to be filled by name.
+@pytest.mark.parametrize(
+    "script",
+    [script for script in SCRIPTS if script.stem not in ("run_table4", "run_figure7")],
+    ids=lambda script: script.stem,
+)
+def test_every_published_row_is_filled(script: Path, checkout: Planner) -> None:
+    name = script.stem.removeprefix("run_")
+    rows, filled = shown_by(script, checkout.plan(name, SCALE="paper"))
+    assert set(rows) - filled == NOT_MADE.get(name, set())
+    assert filled - set(rows) == (set(row_names_of_table(18)) if name == "figure6" else set())
 
 
 def test_runs_of_one_folder_share_what_they_make(checkout: Planner) -> None:
@@ -304,6 +341,43 @@ def test_what_named_folders_lack_is_said_before_anything_runs(rehearsal: Rehears
         assert f"to be named before it can run: {name}: {folder / path} is not there" in done.stderr
     done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="paper", ANNOTATION="empty")
     assert f"ANNOTATION: {folder / '_SUCCESS'} is not there" in done.stdout
+    (folder / "dump_1").mkdir()
+    named = {"REDPAJAMA_V2": "empty", "BENCHMARKS": "empty", "REFINERS": "published"}
+    done = rehearsal.run("scripts/run_table15.sh --dry_run", SCALE="paper", **named)
+    missing = [line for line in done.stdout.splitlines() if line.startswith("to be named")]
+    assert [line.rpartition("/")[2].partition(" ")[0] for line in missing] == ["allenai__ai2_arc", "dump_2"]
+
+
+def test_every_step_of_a_run_is_in_one_group_under_its_place(rehearsal: Rehearsal) -> None:
+    python = rehearsal.folder / ".venv/bin/python"
+    python.write_text(python.read_text() + 'echo "$WANDB_RUN_GROUP $WANDB_NAME" >>groups\n')
+    done = rehearsal.run("scripts/run_table2.sh", RUN="runs/first", JOBS="1")
+    assert done.returncode == 0, done.stderr
+    groups = [line.split() for line in (rehearsal.folder / "groups").read_text().splitlines()]
+    places = [command[command.index("--output") + 1] for command in rehearsal.commands()]
+    assert [name for _, name in groups] == [place.partition("runs/first/")[2] for place in places]
+    assert {group for group, _ in groups} == {"first"}
+
+
+def test_a_corpus_under_any_file_name(checkout: Planner) -> None:
+    config = checkout.folder / "my forum.v2.yaml"
+    shutil.copy(REPOSITORY / "configs/corpora/package_pages.yaml", config)
+    plan = checkout.plan("table15", CORPUS="my forum.v2.yaml")
+    for score in outputs(plan, "evaluation bits_per_byte").values():
+        assert {name.partition("@")[0] for name in score.models} == {"my_forum_v2_raw", "my_forum_v2_prox-d+c"}
+        assert not [problem for problem in score.problems() if "letters" in problem]
+
+
+def test_counts_of_other_corpora_get_rows_of_their_own(checkout: Planner) -> None:
+    plan = checkout.plan("table7", SCALE="mini")
+    tables = [step for step in plan.steps if step.name == "evaluation table"]
+    assert len(tables) > 3
+    assert not any(options_of(step, "names") for step in tables)
+
+
+def test_what_published_refiners_leave_out_is_said(rehearsal: Rehearsal) -> None:
+    done = rehearsal.run("scripts/run_figure5.sh --dry_run", SCALE="paper", REFINERS="published")
+    assert "note: the published refiners (0.3 B parameters, TLM-xs) stand in for those of every size" in done.stdout
 
 
 def test_figure_4_begins_before_the_tables_do(checkout: Planner) -> None:
@@ -414,7 +488,7 @@ def test_a_recipe_runs_for_real(
     first = run()
     own = (tmp_path / f"run/tables/own_{group}/table.md").read_text(encoding="utf-8")
     for model in models:
-        assert re.search(rf"^\| {re.escape(model)} +\| +\d", own, re.MULTILINE), own
+        assert re.search(rf"^\| {re.escape(model)} +\| +[*\d]", own, re.MULTILINE), own
     assert own in first
     published = (tmp_path / f"run/tables/{name.removeprefix('table')}/table.md").read_text(encoding="utf-8")
     assert published in first
