@@ -16,8 +16,8 @@ from evaluation.render import MISSING, pad_markdown, to_csv
 from prox.artifact import write_atomically, write_json
 from prox.errors import UserError
 
-# The order of the paper's argument; other arms follow by name.
-ARM_ORDER = ("raw", "rules", "prox-d", "prox-d+c")
+# The order of the paper's argument: the corpus, other ways by name, the paper's own.
+FIRST_ARM, LAST_ARMS = "raw", ("prox-d", "prox-d+c")
 SUITE_ORDER = ("bits_per_byte", "lm_eval", "lighteval", "general", "selection", "math")
 SUITE_TITLES = {"lm_eval": "lm-eval"}
 LOWER_IS_BETTER = frozenset({"bits_per_byte"})
@@ -81,7 +81,7 @@ def make_table(config: TableConfig) -> dict[str, Any]:
 
 def arm_key(arm: str) -> tuple[int, str]:
     """Sort key of an arm."""
-    return (ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER), arm)
+    return (-1 if arm == FIRST_ARM else LAST_ARMS.index(arm) + 1 if arm in LAST_ARMS else 0, arm)
 
 
 def shown_metrics(record: Record) -> list[str]:

@@ -214,6 +214,11 @@ def work_begins(output: Path, mark: str) -> bool:
     return not artifact.is_committed(output)
 
 
+def mark_of(command: str, config: CommandConfig) -> str:
+    """The fingerprint of what ``config`` makes out of its inputs as they are now."""
+    return artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
+
+
 def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     """Validates, plans or skips, else runs the verb and commits its output."""
     problems = config.problems() + overlaps(config)
@@ -222,7 +227,7 @@ def run_verb(command: str, verb: Verb, config: CommandConfig) -> None:
     if config.dry_run:
         print_plan(command, config)
         return
-    mark = artifact.fingerprint(command, settings_of(config), config.inputs(), config.input_marks())
+    mark = mark_of(command, config)
     if verb.distributed and not is_main_process():
         # The main process keeps the artefact's books; this one only works with it.
         if work_begins(config.output, mark):

@@ -28,8 +28,8 @@ class TrackingConfig:
 
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """`auto` is `online` when a W&B key is configured (WANDB_API_KEY or netrc), else `offline` (files in `wandb/`)."""
-    project: str = "prox"
-    """W&B project."""
+    project: str = ""
+    """W&B project. Empty: WANDB_PROJECT, or `prox`."""
     group: str = ""
     """W&B group. Empty: WANDB_RUN_GROUP, which recipes set, or the name of the folder around the output."""
     name: str = ""
@@ -119,7 +119,7 @@ def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, 
     return wandb.init(
         mode=mode,
         dir=str(output),
-        project=config.project,
+        project=config.project or os.environ.get("WANDB_PROJECT") or "prox",
         group=config.group or os.environ.get("WANDB_RUN_GROUP") or output.resolve().parent.name,
         name=config.name or os.environ.get("WANDB_NAME") or output.resolve().name,
         job_type=job_type,

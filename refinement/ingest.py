@@ -101,6 +101,10 @@ def ingest(config: IngestConfig) -> dict[str, Any]:
         found = f"; left out: {dict(reasons)}" if reasons else ""
         source = corpus.path or corpus.format
         raise UserError(f"the corpus {source} holds no document{found}: check corpus.path and corpus.text_column")
+    if counts["documents"] == corpus.limit:
+        log.info(
+            "refinement ingest: %d documents are corpus.limit; what the corpus has beyond is not read", corpus.limit
+        )
     broken = _check_broken(task, parts)
     if broken:
         log.warning("%d files could not be read to their end; %s says where and why", broken, config.output / DROPPED)

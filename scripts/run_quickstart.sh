@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All five stages on one machine, CPU or GPU, without any download: scripts/run_quickstart.sh
 #
-#   SCALE=nano|pico    nano is the quickstart; pico is the same chain in a few minutes, for tests (default: nano)
+#   SCALE=nano|pico|paper  nano is the quickstart; pico is the same chain in a few minutes, for tests; paper has the
+#                      paper's settings, a cluster's work (default: nano)
 #   RUN=runs/<name>    where everything goes (default: runs/quickstart)
 #   CORPUS=...         another corpus config (default: configs/corpora/package_pages.yaml)
 #   ANNOTATOR=...      another annotator config, e.g. a file that names your OpenAI-compatible server
@@ -21,6 +22,10 @@ ANNOTATOR=$(realpath -m "${ANNOTATOR:-$ROOT/configs/annotation/stand_in.yaml}")
 for file in "$CORPUS" "$ANNOTATOR"; do
     [ -f "$file" ] || { echo "error: $file does not exist: correct CORPUS or ANNOTATOR" >&2; exit 2; }
 done
+case $SCALE in
+    nano | pico | paper) ;;
+    *) echo "error: SCALE is '$SCALE': nano, pico or paper" >&2; exit 2 ;;
+esac
 start_recipe quickstart
 
 REFINEMENT=$RUN/refinement ANNOTATION=$RUN/annotation ADAPTATION=$RUN/adaptation

@@ -6,8 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib/experiments.sh"
 steps() {
     local corpus size
-    statistics by_method redpajama_v2 raw=raw gopher=gopher c4=c4 fineweb=fineweb gopher+c4+fineweb=gopher+c4+fineweb \
-        prox-d=prox-d_s prox-d+c=prox-d+c_s
+    count_filtered
     show_counts redpajama_v2 by_method raw Table-2-Figure-4_redpajama_v2_raw \
         prox-d Table-2-Figure-4_redpajama_v2_prox-d prox-d+c Table-2-Figure-4_redpajama_v2_prox-d+c
     refining

@@ -301,8 +301,12 @@ pretrain() {
     fi
     if [ -n "$base" ]; then
         if [ "$SCALE" != paper ]; then
+            leave_out "below paper scale the models that are continued are this run's TLM-s, whatever they are called"
             pretrain tlm_s redpajama_v2 raw
             tokens "$@"
+        elif [ -z "$BASES" ]; then
+            leave_out "Llama-2 and Mistral ask for an account on the hub: accept their terms there and log in (hf auth \
+login) before, or name copies with BASES"
         fi
         make pretraining import --checkpoint "$base" --output "$RUN/bases/$1"
         options+=(--init_from "$RUN/bases/$1")

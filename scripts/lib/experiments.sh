@@ -75,7 +75,7 @@ show() {
     else
         make evaluation "$1" --number "$2" --output "$output"
         if [ -n "${SCORED[${3%%/*}]:-}" ]; then
-            make evaluation table --results "$results" --output "$RUN/tables/own_${3//\//_}"
+            make evaluation table --results "$results" "${COUNTED[@]}" --output "$RUN/tables/own_${3//\//_}"
             SHOWN+=("$RUN/tables/own_${3//\//_}/table.md")
         fi
     fi
@@ -85,10 +85,20 @@ show() {
 # --- experiments
 
 # filtering WHEN: TLM-s on RedPajama-V2 raw, by rules, and refined by TLM-s (Tables 2 and 10, Figures 4 and 13).
+# COUNTED: an option that puts sizes beside the scores of a table of one's own.
+COUNTED=()
+FILTERED=(raw=raw gopher=gopher c4=c4 fineweb=fineweb gopher+c4+fineweb=gopher+c4+fineweb prox-d=prox-d_s
+    prox-d+c=prox-d+c_s)
 filtering() {
-    pretrain_all tlm_s redpajama_v2 raw gopher c4 fineweb gopher+c4+fineweb prox-d_s prox-d+c_s
-    score_models general filtering "$1" tlm_s redpajama_v2 raw=raw gopher=gopher c4=c4 fineweb=fineweb \
-        gopher+c4+fineweb=gopher+c4+fineweb prox-d=prox-d_s prox-d+c=prox-d+c_s
+    pretrain_all tlm_s redpajama_v2 "${FILTERED[@]#*=}"
+    score_models general filtering "$1" tlm_s redpajama_v2 "${FILTERED[@]}"
+    if own_scale; then count_filtered; fi
+}
+
+# count_filtered: how much each of them is.
+count_filtered() {
+    statistics by_method redpajama_v2 "${FILTERED[@]}"
+    COUNTED=(--statistics "$RUN/statistics/${NAMES[redpajama_v2]}/by_method")
 }
 
 # selection: Pythia models on C4, documents at random and by the document stage (Tables 3 and 11). Section 3.2 names no

@@ -1,4 +1,8 @@
-"""``plan.py RECORD NAME SCALE RUN CORPUS``: what a recipe would run and what that costs, from the commands it recorded.
+"""What a recipe would run and what that costs, from the commands it recorded.
+
+    plan.py RECORD show NAME SCALE RUN CORPUS   the plan
+    plan.py RECORD commands                     the commands as they are run, one a line
+    plan.py RECORD check RUN                    status 2 where a corpus or benchmarks that are asked for can't be read
 
 Every command goes through its stage's own parser, so that a plan that prints is a recipe whose options are known.
 Training and refining are counted as the paper counts them (`evaluation.flops`, appendix E.2); fine-tuning the refiners,
@@ -8,6 +12,7 @@ annotation and evaluation are not. Sizes of corpora are the run's own where toke
 
 import functools
 import importlib
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,9 +22,11 @@ from evaluation.flops import chunk_stage_flops, document_stage_flops
 from evaluation.published import load_table
 from pretraining.shapes import SHAPES, ModelShape
 from pretraining.train_config import CHECKPOINT_BYTES, PEAK_FLOPS, PLANNED_MFU, TrainConfig
-from prox.artifact import is_committed, read_json
-from prox.command import CommandConfig, parse
+from prox.artifact import committed_fingerprint, is_committed, read_json
+from prox.command import CommandConfig, mark_of, parse
+from prox.errors import UserError
 from prox.flops import training_flops
+from refinement.configs import IngestConfig
 
 GPU = "H100"
 TOKEN_BYTES, WEIGHT_BYTES = 2, 4
@@ -36,6 +43,8 @@ RANDOM = ("c4", "random")
 """What Table 3 draws; its row of Table 7 stands for the other arms' budgets too, not for what refining C4 leaves."""
 PUBLISHED_REFINER = "gair-prox/"
 HUB = "hub"
+DONE, CHANGED, TO_DO = "done", "changed", ""
+"""Finished; finished with other settings or inputs, so made anew; not finished."""
 PLACE = "RUN"
 """Stands for any path below the run's folder."""
 
@@ -63,12 +72,6 @@ class Step:
         """The folder it makes."""
         return Path(self.option("output"))
 
-    def done(self) -> bool:
-        """Whether that folder is finished, under whatever settings."""
-        if self.stage == HUB:
-            return (self.output / "tokenizer.json").is_file()
-        return is_committed(self.output)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -80,7 +83,8 @@ class Row:
     flops: float | None
     disk: float | None
     """Bytes."""
-    done: bool
+    state: str
+    """Done, changed or to do."""
 
 
 def read_steps(record: Path) -> list[Step]:
@@ -96,6 +100,12 @@ def _parsed(stage: str, arguments: tuple[str, ...]) -> CommandConfig:
     verb = arguments[0]
     # A parser of its own for each, as jsonargparse's remember what they parsed; of one verb, which is made sooner.
     return parse(stage, {verb: verbs[verb]}, arguments)[1]
+
+
+def parse_whole(step: Step) -> CommandConfig:
+    """The step's config as it is."""
+    verbs = importlib.import_module(f"{step.stage}.__main__").VERBS
+    return parse(step.stage, {step.arguments[0]: verbs[step.arguments[0]]}, step.arguments)[1]
 
 
 def parse_step(step: Step, run: Path) -> CommandConfig:
@@ -140,6 +150,37 @@ class Plan:
         self.run = run
         self.has_paper_corpora = has_paper_corpora
         self.configs = {step.output: parse_step(step, run) for step in steps if step.stage != HUB}
+        self.states: dict[Path, str] = {}
+        for step in steps:
+            self.states[step.output] = self._state(step)
+
+    def _state(self, step: Step) -> str:
+        """Whether the step would be skipped; those before it are known."""
+        if step.stage == HUB:
+            return DONE if (step.output / "tokenizer.json").is_file() else TO_DO
+        if not is_committed(step.output):
+            return TO_DO
+        config = parse_whole(step)
+        unfinished = [output for output, state in self.states.items() if state != DONE]
+        if any(path == output or output in path.parents for path in config.inputs() for output in unfinished):
+            return CHANGED
+        try:
+            return DONE if mark_of(step.name, config) == committed_fingerprint(step.output) else CHANGED
+        except (OSError, UserError):
+            return CHANGED  # an input is gone
+
+    def problems(self) -> list[str]:
+        """Why a corpus can't be read, or benchmarks be asked: what is known before anything has run."""
+        found: dict[str, None] = {}
+        for step in self.steps:
+            if self.states[step.output] == DONE or step.stage == HUB:
+                continue
+            if step.name == "refinement ingest":
+                found |= dict.fromkeys(parse_whole(step).problems())
+            elif step.stage == "evaluation":
+                config = parse_whole(step)
+                found |= dict.fromkeys(config.data_problems() if hasattr(config, "data_problems") else [])
+        return list(found)
 
     def rows(self) -> list[Row]:
         """One for each step."""
@@ -149,7 +190,7 @@ class Plan:
         """What a step costs, by its verb."""
         count = COUNTS.get(step.name)
         size, flops, disk = count(self, step) if count else ("", 0.0, 0.0)
-        return Row(step.name, self.place(step.output), size, flops, disk, step.done())
+        return Row(step.name, self.place(step.output), size, flops, disk, self.states[step.output])
 
     def place(self, path: Path) -> str:
         """A path below the run's folder."""
@@ -187,7 +228,10 @@ Cost = tuple[str, float | None, float | None]
 
 def cost_of_documents(plan: Plan, step: Step) -> Cost:
     """A corpus is written; how many bytes its text takes is not known."""
-    return plan.size_of(str(step.output)), 0.0, None
+    size, config = plan.size_of(str(step.output)), plan.configs[step.output]
+    if isinstance(config, IngestConfig) and config.corpus.limit >= 0:
+        size += f", at most {config.corpus.limit:,} documents"
+    return size, 0.0, None
 
 
 def cost_of_refining(plan: Plan, step: Step) -> Cost:
@@ -271,11 +315,16 @@ def shown(value: float | None, text: str) -> str:
     return "?" if value is None else text if value else ""
 
 
+def rounded(number: float) -> str:
+    """Two decimals; what they would hide is said to be less."""
+    return "<0.01" if 0 < number < 0.005 else f"{number:,.2f}"
+
+
 def cells(number: int, row: Row) -> list[str]:
     """A row in words."""
-    hours = shown(row.flops, f"{gpu_hours(row.flops or 0):,.2f}")
-    flops, disk = shown(row.flops, f"{row.flops or 0:.2e}"), shown(row.disk, f"{(row.disk or 0) / 1e9:,.2f}")
-    return [str(number), row.name, row.output, row.size, flops, hours, disk, "done" if row.done else ""]
+    hours = shown(row.flops, rounded(gpu_hours(row.flops or 0)))
+    flops, disk = shown(row.flops, f"{row.flops or 0:.2e}"), shown(row.disk, rounded((row.disk or 0) / 1e9))
+    return [str(number), row.name, row.output, row.size, flops, hours, disk, row.state]
 
 
 def total(label: str, rows: Iterable[Row]) -> list[str]:
@@ -284,7 +333,7 @@ def total(label: str, rows: Iterable[Row]) -> list[str]:
     flops, disk = sum(row.flops or 0 for row in rows), sum(row.disk or 0 for row in rows)
     unknown = sum(row.flops is None for row in rows)
     note = f"FLOPs of {unknown} steps unknown" if unknown else ""
-    return ["", label, f"{len(rows)} steps", note, f"{flops:.2e}", f"{gpu_hours(flops):,.2f}", f"{disk / 1e9:,.2f}", ""]
+    return ["", label, f"{len(rows)} steps", note, f"{flops:.2e}", rounded(gpu_hours(flops)), rounded(disk / 1e9), ""]
 
 
 HEADINGS = ["", "step", "makes", "size", "FLOPs", "GPU-hours", "disk (GB)", ""]
@@ -294,7 +343,7 @@ RIGHT = (0, 4, 5, 6)
 def render(rows: Sequence[Row]) -> str:
     """The plan as text."""
     lines = [cells(number, row) for number, row in enumerate(rows, start=1)]
-    totals = [total("all", rows), total("not done yet", [row for row in rows if not row.done])]
+    totals = [total("all", rows), total("still to do", [row for row in rows if row.state != DONE])]
     widths = [max(len(line[column]) for line in [HEADINGS, *lines, *totals]) for column in range(len(HEADINGS))]
 
     def aligned(line: Sequence[str]) -> str:
@@ -313,16 +362,28 @@ NOTES = f"""\
 FLOPs: Equations 9, 11 and 12 (training, both refining stages); fine-tuning, annotation and evaluation are not counted.
 GPU-hours: these FLOPs at {PLANNED_MFU:.0%} of an {PEAK} in bf16: assumed, not measured.
 Disk: token shards, checkpoints and exported models; the text of corpora (?) is not in it.
-Done: the step's output is finished; one whose settings or inputs have changed since is made anew all the same."""
+Done: finished, and skipped. Changed: finished with other settings or inputs; moved aside, and made anew."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Prints the plan."""
-    record, name, scale, run, corpus = arguments
-    plan = Plan(read_steps(Path(record)), Path(run), scale == "paper" and not corpus)
+def main(arguments: Sequence[str]) -> int:
+    """Does what the module's docstring says; returns the exit status."""
+    record, mode, *more = arguments
+    steps = read_steps(Path(record))
+    if mode == "commands":
+        for step in steps:
+            command = ["download"] if step.stage == HUB else [".venv/bin/python", "-m", step.stage]
+            print(shlex.join([*command, *step.arguments]))
+        return 0
+    if mode == "check":
+        problems = Plan(steps, Path(more[0]), False).problems()
+        print("".join(f"to be mended before it can run: {problem}\n" for problem in problems), end="", file=sys.stderr)
+        return 2 if problems else 0
+    name, scale, run, corpus = more
+    plan = Plan(steps, Path(run), scale == "paper" and not corpus)
     print(f"plan of {name} at scale {scale}, in {run} (nothing is run)\n")
     print(render(plan.rows()), NOTES, sep="\n\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

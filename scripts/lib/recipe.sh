@@ -7,12 +7,13 @@ recipe_usage() {
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
     cat <<'END'
 
-usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run]
+usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run | --commands]
   --dry_run          print every step with its cost, and what is still needed, and stop
+  --commands         print the commands of its steps, one a line, and stop
 
   SCALE              nano (two CPU cores, the default), pico (for tests), mini (one GPU) or paper
-  RUN                folder of the run (default: runs/paper_<scale>): recipes that share one share what they make; a
-                     folder belongs to one scale
+  RUN                folder of the run (default: runs/paper_<scale>, with CORPUS runs/paper_<scale>_<its name>): recipes
+                     that share one share what they make; a folder belongs to one scale and one CORPUS
   CORPUS             config of a corpus in place of the paper's (at nano scale: configs/corpora/package_pages.yaml)
   REDPAJAMA_V2       folder of the downloaded files, with dump_1, dump_2 (paper scale)
   REFINERS           published, or the folder refiners/ of another run (default: made here; at mini scale: published)
@@ -27,6 +28,7 @@ usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run]
   WORKERS            executor local, and statistics: files worked on at once (default: as many as
                      cores, at nano scale 1)
   GPUS               executor local: refiners at once (default: 1)
+  JOBS               trainings side by side (default: 2 on a machine without a GPU, else 1)
 END
 }
 
@@ -97,42 +99,61 @@ choose_executor() {
 # missing and what all costs, then for real.
 recipe() {
     case ${2:-} in
-        "") ;;
-        --dry_run) ;;
+        "" | --dry_run | --commands) ;;
         --help | -h) recipe_usage; exit 0 ;;
-        *) recipe_usage >&2; exit 2 ;;
+        *) refuse "unknown argument '$2'" ;;
     esac
-    if [ $# -gt 2 ]; then recipe_usage >&2; exit 2; fi
+    if [ $# -gt 2 ]; then refuse "unknown argument '$3'"; fi
     read_environment
-    RUN=$(realpath -m "${RUN:-$ROOT/runs/paper_$SCALE}") CORPUS=${ONE_CORPUS:-"the paper's"}
+    RUN=$(realpath -m "${RUN:-$ROOT/runs/paper_$SCALE${CORPUS:+_${NAMES[redpajama_v2]}}}")
+    CORPUS=${ONE_CORPUS:-"the paper's"} IDENTITY="$SCALE${ONE_CORPUS:+ ${NAMES[redpajama_v2]}}"
     PLAN_FILE=$(mktemp)
     trap 'rm -f "$PLANNED"' EXIT
     PLANNED=$PLAN_FILE
     check_run
     "$ROOT/scripts/setup.sh"
+    note_what_differs
     all_steps "$1"
-    if [ "${2:-}" = --dry_run ]; then
-        "$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED" "$1" "$SCALE" "$RUN" "$ONE_CORPUS"
-        print_list "to be named before it can run" "${!MISSING[@]}"
-        print_list "note" "${!NOTES[@]}"
-        exit 0
-    fi
+    local plan=("$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED")
+    case ${2:-} in
+        --commands) "${plan[@]}" commands; exit 0 ;;
+        --dry_run) "${plan[@]}" show "$1" "$SCALE" "$RUN" "$ONE_CORPUS" ;;
+    esac
     print_list "note" "${!NOTES[@]}"
-    print_list "error: to be named before it can run" "${!MISSING[@]}" >&2
-    if [ ${#MISSING[@]} -gt 0 ]; then exit 2; fi
+    if [ "${2:-}" = --dry_run ]; then exec 2>&1; fi  # then what is missing is a part of the answer
+    print_list "to be named before it can run" "${!MISSING[@]}" >&2
+    local missing=${#MISSING[@]}
+    if [ "$missing" = 0 ]; then "${plan[@]}" check "$RUN" || missing=1; fi
+    if [ "${2:-}" = --dry_run ]; then exit 0; fi
+    if [ "$missing" != 0 ]; then exit 2; fi
     PLAN_FILE="" MADE=()
     start_recipe "$1"
     check_run  # while it waited, another one may have begun in an empty folder
-    echo "$SCALE" >"$RUN/.scale"
+    echo "$IDENTITY" >"$RUN/.scale"
     all_steps "$1"
     show_all
     finish_recipe "report" "$RUN/report_$1/report.html"
 }
 
-# check_run: a folder holds models of one scale.
+# check_run: a folder holds models of one scale, and tables of one CORPUS.
 check_run() {
-    if [ -f "$RUN/.scale" ] && [ "$(cat "$RUN/.scale")" != "$SCALE" ]; then
-        refuse "RUN $RUN holds models of scale $(cat "$RUN/.scale"), and SCALE is $SCALE: give another folder"
+    if [ -f "$RUN/.scale" ] && [ "$(cat "$RUN/.scale")" != "$IDENTITY" ]; then
+        refuse "RUN $RUN is a run of '$(cat "$RUN/.scale")', and this is '$IDENTITY' (scale and corpus): give another folder"
+    fi
+}
+
+# note_what_differs: where a run's arms are not what their names say.
+note_what_differs() {
+    if own_scale; then
+        leave_out "$(basename "$ONE_CORPUS") stands for every corpus of the paper, and its first documents for it all"
+    elif [ -n "$ONE_CORPUS" ]; then
+        leave_out "$(basename "$ONE_CORPUS") stands for every corpus of the paper"
+    elif [ "$SCALE" = mini ]; then
+        leave_out "C4 stands for RedPajama-V2, which has to be downloaded by hand"
+    fi
+    if own_scale && [ "$ONE_CORPUS" != "$ROOT/configs/corpora/package_pages.yaml" ]; then
+        leave_out "at nano scale the rules have thresholds made for the package pages \
+(configs/scales/nano/refinement_rules*.yaml), not the published ones"
     fi
 }
 

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ import yaml
 
 from evaluation.paper_configs import FIGURES, TABLES
 from evaluation.paper_rows import row_names_of_figure, row_names_of_table
-from prox.command import CommandConfig
+from prox.command import CommandConfig, main
 from tests.core.conftest import Rehearsal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -297,7 +298,7 @@ def test_the_plan_is_printed(repository: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     document = r"refinement document +corpora/redpajama_v2/prox-d_s +reads 62.5 B tokens \(Table 7\) +8.87e\+19 +49.82"
     assert re.search(document, done.stdout)
-    assert re.search(r"not done yet +\d+ steps", done.stdout)
+    assert re.search(r"still to do +\d+ steps", done.stdout)
     assert "at 50% of an H100's 989 TFLOP/s" in done.stdout
     assert "to be named before it can run: REDPAJAMA_V2:" in done.stdout
     assert not (tmp_path / "run").exists()
@@ -314,7 +315,7 @@ def test_the_plan_is_printed(repository: Path, tmp_path: Path) -> None:
         ({"REFINERS": "absent"}, "REFINERS is 'absent': published, or the folder refiners/ of a run"),
         ({"BENCHMARKS": "absent"}, "BENCHMARKS is 'absent', which is no folder"),
         ({"WORKERS": "many"}, "WORKERS is 'many': a number from 1 on"),
-        ({"SCALE": "paper"}, "error: to be named before it can run: REDPAJAMA_V2:"),
+        ({"SCALE": "paper"}, "to be named before it can run: REDPAJAMA_V2:"),
     ],
 )
 def test_what_a_recipe_refuses(environment: dict[str, str], message: str, rehearsal: Rehearsal) -> None:
@@ -375,6 +376,80 @@ def test_counts_of_other_corpora_get_rows_of_their_own(checkout: Planner) -> Non
     assert not any(options_of(step, "names") for step in tables)
 
 
+def test_commands_are_printed_as_they_are_run(rehearsal: Rehearsal) -> None:
+    printed = rehearsal.run("scripts/run_table2.sh --commands", RUN="runs/same")
+    done = rehearsal.run("scripts/run_table2.sh", RUN="runs/same", JOBS="1")
+    assert (printed.returncode, done.returncode) == (0, 0)
+    lines = [shlex.split(line) for line in printed.stdout.splitlines() if line.startswith(".venv/bin/python -m ")]
+    assert [words[2:] for words in lines] == rehearsal.commands()
+
+
+def test_what_cannot_be_read_ends_a_recipe_before_it_begins(rehearsal: Rehearsal) -> None:
+    (rehearsal.folder / "pages.jsonl").write_text('{"body": "a page"}\n')
+    (rehearsal.folder / "pages.yaml").write_text(f"corpus: {{path: {rehearsal.folder}/pages.jsonl}}\n")
+    (rehearsal.folder / "mirror/allenai__ai2_arc").mkdir(parents=True)
+    named = {"CORPUS": "pages.yaml", "BENCHMARKS": "mirror"}
+    done = rehearsal.run("scripts/run_table2.sh", **named)
+    assert done.returncode == 2
+    assert not rehearsal.commands()
+    assert "to be mended before it can run: " in done.stderr
+    assert "text_column" in done.stderr
+    assert "ARC-Easy" in done.stderr
+    planned = rehearsal.run("scripts/run_table2.sh --dry_run", **named)
+    assert planned.returncode == 0
+    assert "text_column" in planned.stdout
+
+
+def test_a_plan_tells_finished_steps_from_those_that_would_be_made_anew(tmp_path: Path) -> None:
+    from refinement.__main__ import VERBS
+
+    pages, run = tmp_path / "pages.jsonl", tmp_path / "run"
+    pages.write_text('{"text": "a page of some words"}\n')
+    plan = planner()
+
+    def steps(*options: str) -> list:
+        ingest = ("ingest", "--output", str(run / "raw"), "--corpus.path", str(pages), *options)
+        draw = ("rules", "--config", str(REPOSITORY / "configs/refinement/rules_random.yaml"))
+        rules = (*draw, "--documents", str(run / "raw"), "--output", str(run / "random"))
+        return [plan.Step("refinement", arguments) for arguments in (ingest, rules)]
+
+    def states(*options: str) -> list[str]:
+        return [row.state for row in plan.Plan(steps(*options), run, False).rows()]
+
+    assert states() == ["", ""]
+    assert main("refinement", VERBS, steps()[0].arguments) == 0
+    assert states() == ["done", ""]
+    assert main("refinement", VERBS, steps()[1].arguments) == 0
+    assert states() == ["done", "done"]
+    assert states("--corpus.limit", "5") == ["changed", "changed"]
+    pages.write_text('{"text": "another page of some words"}\n')
+    assert states() == ["changed", "changed"]
+
+
+def test_the_readmes_gpu_hours_are_the_plans(checkout: Planner) -> None:
+    def hours(name: str) -> float:
+        rows = checkout.plan(name, SCALE="paper").rows()
+        return planner().gpu_hours(sum(row.flops or 0 for row in rows))
+
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`run_(?:table|figure).*?) \| .* \| (\d[\d,to ]*) \|$", text, re.MULTILINE)
+    assert len(rows) == 7
+    for scripts, cost in rows:
+        first_last = re.sub(r"`run_table(\d+)` to `run_table(\d+)`", lambda found: named(*found.groups()), scripts)
+        counted = [hours(name) for name in re.findall(r"`run_(\w+)`", first_last)]
+        said = [float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", cost)]
+        if " to " in cost:
+            counted = [min(counted), max(counted)]
+        elif len(said) == 1:
+            said *= len(counted)
+        assert [round(number) for number in counted] == said, scripts
+
+
+def named(first: str, last: str) -> str:
+    """The tables from one to another as the README would name them singly."""
+    return ", ".join(f"`run_table{number}`" for number in range(int(first), int(last) + 1))
+
+
 def test_what_published_refiners_leave_out_is_said(rehearsal: Rehearsal) -> None:
     done = rehearsal.run("scripts/run_figure5.sh --dry_run", SCALE="paper", REFINERS="published")
     assert "note: the published refiners (0.3 B parameters, TLM-xs) stand in for those of every size" in done.stdout
@@ -394,16 +469,21 @@ def test_a_folder_belongs_to_one_scale(rehearsal: Rehearsal) -> None:
     (rehearsal.folder / "shared/.scale").write_text("mini\n")
     done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="paper", RUN="shared")
     assert done.returncode == 2
-    assert "holds models of scale mini, and SCALE is paper" in done.stderr
+    assert "is a run of 'mini', and this is 'paper' (scale and corpus): give another folder" in done.stderr
+    (rehearsal.folder / "forum.yaml").write_text("corpus: {path: a}\n")
+    done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="mini", RUN="shared", CORPUS="forum.yaml")
+    assert "is a run of 'mini', and this is 'mini forum'" in done.stderr
 
 
 def test_the_usage(rehearsal: Rehearsal) -> None:
-    for arguments, status in (("--help", 0), ("--fast", 2), ("--dry_run --fast", 2)):
+    done = rehearsal.run("scripts/run_table2.sh --help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Table 2: ")
+    assert "--dry_run" in done.stdout
+    for arguments in ("--fast", "--dry_run --fast"):
         done = rehearsal.run(f"scripts/run_table2.sh {arguments}")
-        text = done.stdout if status == 0 else done.stderr
-        assert done.returncode == status
-        assert text.startswith("Table 2: ")
-        assert "--dry_run" in text
+        assert done.returncode == 2
+        assert "error: unknown argument '--fast'" in done.stderr
 
 
 @pytest.mark.parametrize("executor", ["slurm", "ray"])
