@@ -76,10 +76,10 @@ def test_rows_columns_and_best(
         [cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line.startswith("|")
     ]
     assert lines[0] == ["arm", "documents kept", "tokens kept", "bits per byte", "lm-eval acc", "lm-eval acc_norm"]
-    assert [line[0] for line in lines[2:]] == ["raw", "rules", "prox-d", "prox-d+c", "alpha", "zeta"]
+    assert [line[0] for line in lines[2:]] == ["raw", "alpha", "rules", "zeta", "prox-d", "prox-d+c"]
     assert lines[2][1:] == ["1,000 (100.0%)", "500,000 (100.0%)", "2.300 ± 0.010", "23.0 ± 2.5", "25.0 ± 2.6"]
-    assert lines[5][2:4] == ["150,000 (30.0%)", "**2.100** ± 0.010"]
-    assert lines[7][1:] == ["-", "-", "2.500 ± 0.010", "**25.0** ± 2.5", "**27.0** ± 2.6"]
+    assert lines[7][2:4] == ["150,000 (30.0%)", "**2.100** ± 0.010"]
+    assert lines[5][1:] == ["-", "-", "2.500 ± 0.010", "**25.0** ± 2.5", "**27.0** ± 2.6"]
     assert "40 documents, 1,234 bytes of test text; lm-eval 1: continuation, n = 40, 0-shot" in markdown
 
 
