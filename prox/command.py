@@ -94,11 +94,14 @@ def settings_of(config: CommandConfig) -> dict[str, Any]:
     inputs = {str(path) for path in config.inputs()}
 
     def placeless(value: Any) -> Any:
-        # An input's identity is its fingerprint, not the place it lies at.
-        if isinstance(value, Path) and str(value) in inputs:
+        # An input's identity is its fingerprint, not the place it lies at; a checkpoint's place is text, as it may be a
+        # name on the hub.
+        if isinstance(value, Path | str) and str(value) in inputs:
             return "<input>"
         if isinstance(value, list):
             return [placeless(one) for one in value]
+        if isinstance(value, dict):
+            return {name: placeless(one) for name, one in value.items()}
         if dataclasses.is_dataclass(value):
             return {field.name: placeless(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return value

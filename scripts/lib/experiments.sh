@@ -50,7 +50,7 @@ score() {
         leave_out "the benchmarks of $suite are left out (name them with $mirror=<folder>): bits per byte and the \
 yardstick's choice task stand in, and the paper's numbers stand alone"
         SCORED[${group%%/*}]=yes
-        make evaluation yardstick --output "$RUN/evaluation/yardstick"
+        make evaluation yardstick ${YARDSTICK:+--text "$YARDSTICK"} --output "$RUN/evaluation/yardstick"
         for suite in bits_per_byte choice; do
             make evaluation "$suite" --yardstick "$RUN/evaluation/yardstick" "${models[@]}" --output "$output/$suite"
         done

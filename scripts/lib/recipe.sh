@@ -23,6 +23,8 @@ usage: [NAME=value ...] scripts/run_<table or figure>.sh [--dry_run | --commands
   CLASSIFIER         FineWeb-Edu's classifier (default: the hub's)
   BENCHMARKS         mirror folder of the benchmarks (default: the hub's; at nano scale they are left out)
   MATH               clone of ZubinGou/math-evaluation-harness
+  YARDSTICK          clean text of your own, JSON lines with id and text, for the stand-ins that nano scale has instead
+                     of benchmarks (default: the Python documentation's topics)
   EXECUTOR           local, slurm or ray: where files are read, filtered, refined and tokenised (docs/clusters.md)
   CLUSTER            config with its settings, stacked on these steps; Slurm needs one
   WORKERS            executor local, and statistics: files worked on at once (default: as many as
@@ -41,7 +43,7 @@ refuse() {
 read_environment() {
     local name
     for name in CORPUS REDPAJAMA_V2 REFINERS ANNOTATION ANNOTATION_MATH ANNOTATOR TOKENIZERS BASES CLASSIFIER \
-        BENCHMARKS MATH CLUSTER; do
+        BENCHMARKS MATH CLUSTER YARDSTICK; do
         declare -g "$name=${!name:-}"
     done
     SCALE=${SCALE:-nano} EXECUTOR=${EXECUTOR:-local} GPUS=${GPUS:-1}
@@ -56,8 +58,8 @@ read_environment() {
         *) refuse "SCALE is '$SCALE': nano, pico, mini or paper" ;;
     esac
     if [ "$SCALE" = mini ] && [ -z "$ANNOTATION$ANNOTATOR" ]; then REFINERS=${REFINERS:-published}; fi
-    for name in CORPUS ANNOTATOR CLUSTER; do
-        [ -z "${!name}" ] || [ -f "${!name}" ] || refuse "$name is '${!name}', which is no file: give a config"
+    for name in CORPUS ANNOTATOR CLUSTER YARDSTICK; do
+        [ -z "${!name}" ] || [ -f "${!name}" ] || refuse "$name is '${!name}', which is no file"
     done
     for name in REDPAJAMA_V2 ANNOTATION ANNOTATION_MATH TOKENIZERS BASES BENCHMARKS MATH; do
         [ -z "${!name}" ] || [ -d "${!name}" ] || refuse "$name is '${!name}', which is no folder"
@@ -70,7 +72,8 @@ read_environment() {
     for name in WORKERS GPUS; do
         case ${!name} in '' | *[!0-9]* | 0) refuse "$name is '${!name}': a number from 1 on" ;; esac
     done
-    for name in CORPUS ANNOTATOR CLUSTER REDPAJAMA_V2 ANNOTATION ANNOTATION_MATH TOKENIZERS BASES BENCHMARKS MATH; do
+    for name in CORPUS ANNOTATOR CLUSTER YARDSTICK REDPAJAMA_V2 ANNOTATION ANNOTATION_MATH TOKENIZERS BASES BENCHMARKS \
+        MATH; do
         if [ -n "${!name}" ]; then declare -g "$name=$(realpath "${!name}")"; fi
     done
     if [ -e "$CLASSIFIER" ]; then CLASSIFIER=$(realpath "$CLASSIFIER"); fi

@@ -167,6 +167,33 @@ def test_the_mark_of_success_holds_the_summary(run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/_SUCCESS").read_text())["summary"] == {"files": 1}
 
 
+@dataclass
+class PlacesConfig(command.CommandConfig):
+    """Names inputs in several ways."""
+
+    checkpoint: str = ""
+    """A folder, or a name on the hub."""
+    models: dict[str, Path] = field(default_factory=dict)
+    """Folders by name."""
+
+    def inputs(self) -> list[Path]:
+        return [path for path in (Path(self.checkpoint), *self.models.values()) if path.exists()]
+
+
+def test_where_an_input_lies_is_no_setting(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    output = tmp_path / "out"
+
+    def settings(folder: str, checkpoint: str = "model", name: str = "raw") -> dict:
+        place = str(tmp_path / folder / checkpoint)
+        return command.settings_of(PlacesConfig(output, checkpoint=place, models={name: tmp_path / folder / "model"}))
+
+    assert settings("here") == settings("there")
+    assert settings("here") != settings("here", name="other")
+    assert settings("here", "org/name") != settings("there", "org/name")  # not there, so it is what it is called
+
+
 def test_a_finished_step_is_published_once(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published = []
     monkeypatch.setattr(command, "publish_step", lambda *facts: published.append(facts))
