@@ -147,6 +147,8 @@ def name_positional(verbs: dict[str, Verb], arguments: Sequence[str]) -> list[st
 def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple[str, CommandConfig]:
     """Parses ``arguments`` to a verb's name and its config; exits with status 2 on an unknown key or a wrong type."""
     arguments = name_positional(verbs, arguments)
+    if arguments and arguments[0] in verbs:  # building the others' parsers takes longer than everything else here
+        verbs = {arguments[0]: verbs[arguments[0]]}
     parser = build_parser(stage, verbs, with_help=bool({"-h", "--help"} & set(arguments)))
     namespace = parser.instantiate_classes(parser.parse_args(arguments))
     fields = vars(namespace[namespace.verb])

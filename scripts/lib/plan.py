@@ -96,16 +96,12 @@ def read_steps(record: Path) -> list[Step]:
 
 @functools.cache
 def _parsed(stage: str, arguments: tuple[str, ...]) -> CommandConfig:
-    verbs = importlib.import_module(f"{stage}.__main__").VERBS
-    verb = arguments[0]
-    # A parser of its own for each, as jsonargparse's remember what they parsed; of one verb, which is made sooner.
-    return parse(stage, {verb: verbs[verb]}, arguments)[1]
+    return parse(stage, importlib.import_module(f"{stage}.__main__").VERBS, arguments)[1]
 
 
 def parse_whole(step: Step) -> CommandConfig:
     """The step's config as it is."""
-    verbs = importlib.import_module(f"{step.stage}.__main__").VERBS
-    return parse(step.stage, {step.arguments[0]: verbs[step.arguments[0]]}, step.arguments)[1]
+    return _parsed(step.stage, step.arguments)
 
 
 def parse_step(step: Step, run: Path) -> CommandConfig:

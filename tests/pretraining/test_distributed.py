@@ -114,6 +114,7 @@ def test_two_sharded_processes_compute_in_bfloat16_as_one_does(
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(
     alone: Path, arguments: list[str], tmp_path: Path, repository: Path
 ) -> None:

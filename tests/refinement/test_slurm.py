@@ -143,6 +143,7 @@ def test_a_unit_that_fails_on_slurm_says_what_it_says_here(tmp_path: Path, units
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_job_that_failed_is_left_to_the_same_command(
     tmp_path: Path, units: Path, slurm: Path, capfd
 ) -> None:
@@ -193,6 +194,7 @@ def test_jobs_in_the_queue_keep_their_output(tmp_path: Path, units: Path, slurm:
     assert contents(output) == contents(tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_a_job_writes_nothing_into_an_output_of_other_settings(
     tmp_path: Path, units: Path, slurm: Path, capfd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

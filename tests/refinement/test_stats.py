@@ -300,6 +300,7 @@ def test_unusable_settings_are_all_named(tmp_path: Path, steps: dict[str, Path],
         assert part in error
 
 
+@pytest.mark.slow
 def test_disturbed_runs_end_with_the_same_bytes(tmp_path: Path, steps: dict[str, Path], words: Path) -> None:
     assert stats(steps, words, tmp_path / "out") == 0
     before = results(tmp_path / "out")
