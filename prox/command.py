@@ -91,13 +91,13 @@ def function_of(verb: Verb) -> Callable[[CommandConfig], dict[str, Any] | None]:
 def settings_of(config: CommandConfig) -> dict[str, Any]:
     """The part of a config that decides the output."""
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    inputs = {str(path) for path in config.inputs()}
+    inputs = {str(path): number for number, path in reversed(list(enumerate(config.inputs())))}
 
     def placeless(value: Any) -> Any:
-        # An input's identity is its fingerprint, not the place it lies at; a checkpoint's place is text, as it may be a
-        # name on the hub.
+        # An input's identity is its fingerprint, not the place it lies at; its number says which of them it is. A
+        # checkpoint's place is text, as it may be a name on the hub.
         if isinstance(value, Path | str) and str(value) in inputs:
-            return "<input>"
+            return f"<input {inputs[str(value)]}>"
         if isinstance(value, list):
             return [placeless(one) for one in value]
         if isinstance(value, dict):

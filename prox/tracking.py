@@ -20,6 +20,8 @@ log = logging.getLogger("prox")
 
 METRICS = "metrics.jsonl"
 RUN_IDENTITY = "wandb_run.json"
+LONGEST_START = 20.0
+"""Seconds to wait for W&B's server: a machine without a network has it refused at every step."""
 
 
 @dataclass
@@ -115,7 +117,9 @@ def run_identity(output: Path) -> str:
 def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, job_type: str | None = None) -> Any:
     import wandb
 
-    quiet = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True)
+    quiet = wandb.Settings(
+        silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True, init_timeout=LONGEST_START
+    )
     return wandb.init(
         mode=mode,
         dir=str(output),
@@ -125,9 +129,21 @@ def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, 
         job_type=job_type,
         id=run_identity(output),
         resume="allow",
-        config=to_plain(settings),
+        config=without_credentials(to_plain(settings)),
         settings=quiet,
     )
+
+
+def without_credentials(value: Any) -> Any:
+    """The value with every URL in it cut to what names its place: no user, no password, no signature."""
+    if isinstance(value, dict):
+        return {name: without_credentials(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [without_credentials(one) for one in value]
+    if isinstance(value, str) and "://" in value:
+        scheme, _, rest = value.partition("://")
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    return value
 
 
 def start_wandb(config: TrackingConfig, output: Path, settings: Any, job_type: str | None = None) -> Mirror:

@@ -240,12 +240,11 @@ tokenizer() {
 download() {
     if [ -n "${MADE[$2]:-}" ]; then return; fi
     MADE[$2]=yes
+    local arguments=(download "$1" --include "tokenizer*" --include "special_tokens_map.json" --local-dir "$2")
     if [ -n "${PLAN_FILE:-}" ]; then
-        printf '\037%s' hub download "$1" --output "$2" >>"$PLAN_FILE"
-        echo >>"$PLAN_FILE"
+        { printf '\037%s' hub "${arguments[@]}"; echo; } >>"$PLAN_FILE"
     elif [ ! -f "$2/tokenizer.json" ]; then
-        run_logged "download of $1 (TOKENIZERS names a copy)" "$2" "$ROOT/.venv/bin/hf" download "$1" --include "tokenizer*" \
-            --include "special_tokens_map.json" --local-dir "$2"
+        run_logged "download of $1 (TOKENIZERS names a copy)" "$2" "$ROOT/.venv/bin/hf" "${arguments[@]}"
     fi
 }
 

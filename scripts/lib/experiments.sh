@@ -84,18 +84,18 @@ show() {
 
 # --- experiments
 
-# filtering WHEN: TLM-s on RedPajama-V2 raw, by rules, and refined by TLM-s (Tables 2 and 10, Figures 4 and 13).
-# COUNTED: an option that puts sizes beside the scores of a table of one's own.
-COUNTED=()
+# FILTERED: the arms of Table 2 by its rows.
 FILTERED=(raw=raw gopher=gopher c4=c4 fineweb=fineweb gopher+c4+fineweb=gopher+c4+fineweb prox-d=prox-d_s
     prox-d+c=prox-d+c_s)
+
+# filtering WHEN: TLM-s on RedPajama-V2 raw, by rules, and refined by TLM-s (Tables 2 and 10, Figures 4 and 13).
 filtering() {
     pretrain_all tlm_s redpajama_v2 "${FILTERED[@]#*=}"
     score_models general filtering "$1" tlm_s redpajama_v2 "${FILTERED[@]}"
     if own_scale; then count_filtered; fi
 }
 
-# count_filtered: how much each of them is.
+# count_filtered: how much each of them is; COUNTED puts it beside the scores of a table of one's own.
 count_filtered() {
     statistics by_method redpajama_v2 "${FILTERED[@]}"
     COUNTED=(--statistics "$RUN/statistics/${NAMES[redpajama_v2]}/by_method")

@@ -70,7 +70,7 @@ class Step:
     @property
     def output(self) -> Path:
         """The folder it makes."""
-        return Path(self.option("output"))
+        return Path(self.option("local-dir" if self.stage == HUB else "output"))
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,11 @@ class Plan:
         if not is_committed(step.output):
             return TO_DO
         config = parse_whole(step)
-        unfinished = [output for output, state in self.states.items() if state != DONE]
-        if any(path == output or output in path.parents for path in config.inputs() for output in unfinished):
-            return CHANGED
+        # Inputs are what is there; a folder that is named, as a run's for its report, may hold steps that are to come.
+        named = [Path(word) for word in step.arguments if Path(word).is_absolute() and Path(word) != step.output]
+        for output in (output for output, state in self.states.items() if state != DONE):
+            if any(path == output or output in path.parents or path in output.parents for path in named):
+                return CHANGED
         try:
             return DONE if mark_of(step.name, config) == committed_fingerprint(step.output) else CHANGED
         except (OSError, UserError):
@@ -367,7 +369,7 @@ def main(arguments: Sequence[str]) -> int:
     steps = read_steps(Path(record))
     if mode == "commands":
         for step in steps:
-            command = ["download"] if step.stage == HUB else [".venv/bin/python", "-m", step.stage]
+            command = [".venv/bin/hf"] if step.stage == HUB else [".venv/bin/python", "-m", step.stage]
             print(shlex.join([*command, *step.arguments]))
         return 0
     if mode == "check":

@@ -109,7 +109,7 @@ recipe() {
     if [ $# -gt 2 ]; then refuse "unknown argument '$3'"; fi
     read_environment
     RUN=$(realpath -m "${RUN:-$ROOT/runs/paper_$SCALE${CORPUS:+_${NAMES[redpajama_v2]}}}")
-    CORPUS=${ONE_CORPUS:-"the paper's"} IDENTITY="$SCALE${ONE_CORPUS:+ ${NAMES[redpajama_v2]}}"
+    IDENTITY="$SCALE${CORPUS:+ $CORPUS}" CORPUS=${ONE_CORPUS:-"the paper's"}
     PLAN_FILE=$(mktemp)
     trap 'rm -f "$PLANNED"' EXIT
     PLANNED=$PLAN_FILE
@@ -117,16 +117,18 @@ recipe() {
     "$ROOT/scripts/setup.sh"
     note_what_differs
     all_steps "$1"
-    local plan=("$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED")
     case ${2:-} in
-        --commands) "${plan[@]}" commands; exit 0 ;;
-        --dry_run) "${plan[@]}" show "$1" "$SCALE" "$RUN" "$ONE_CORPUS" ;;
+        --commands)
+            plan commands
+            print_list "to be named before they can run" "${!MISSING[@]}" >&2
+            exit 0 ;;
+        --dry_run) plan show "$1" "$SCALE" "$RUN" "$ONE_CORPUS" ;;
     esac
     print_list "note" "${!NOTES[@]}"
     if [ "${2:-}" = --dry_run ]; then exec 2>&1; fi  # then what is missing is a part of the answer
     print_list "to be named before it can run" "${!MISSING[@]}" >&2
     local missing=${#MISSING[@]}
-    if [ "$missing" = 0 ]; then "${plan[@]}" check "$RUN" || missing=1; fi
+    if [ "$missing" = 0 ]; then plan check "$RUN" || missing=1; fi
     if [ "${2:-}" = --dry_run ]; then exit 0; fi
     if [ "$missing" != 0 ]; then exit 2; fi
     PLAN_FILE="" MADE=()
@@ -137,6 +139,9 @@ recipe() {
     show_all
     finish_recipe "report" "$RUN/report_$1/report.html"
 }
+
+# plan MODE ...: see plan.py. Relative paths in configs mean what they mean to the steps, which run in $ROOT.
+plan() { (cd "$ROOT" && "$PYTHON" "$ROOT/scripts/lib/plan.py" "$PLANNED" "$@"); }
 
 # check_run: a folder holds models of one scale, and tables of one CORPUS.
 check_run() {
@@ -162,7 +167,7 @@ note_what_differs() {
 
 # all_steps NAME: the recipe's own, and the report of the run.
 all_steps() {
-    SHOWN=()
+    SHOWN=() COUNTED=()
     declare -gA BENCHMARKED=() SCORED=()
     steps
     make evaluation report "--runs.$1" "$RUN" --output "$RUN/report_$1"

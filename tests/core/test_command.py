@@ -181,17 +181,21 @@ class PlacesConfig(command.CommandConfig):
 
 
 def test_where_an_input_lies_is_no_setting(tmp_path: Path) -> None:
-    for name in ("here", "there"):
-        (tmp_path / name / "model").mkdir(parents=True)
-    output = tmp_path / "out"
+    for place in ("here/a", "here/b", "there/a", "there/b"):
+        (tmp_path / place).mkdir(parents=True)
+        artifact.write_json(tmp_path / place / "_SUCCESS", {"fingerprint": place[-1]})
+        (tmp_path / place / "config.yaml").write_text("")
 
-    def settings(folder: str, checkpoint: str = "model", name: str = "raw") -> dict:
-        place = str(tmp_path / folder / checkpoint)
-        return command.settings_of(PlacesConfig(output, checkpoint=place, models={name: tmp_path / folder / "model"}))
+    def mark(folder: str, checkpoint: str = "a", **models: str) -> str:
+        places = {name: tmp_path / folder / model for name, model in models.items()}
+        config = PlacesConfig(tmp_path / "out", checkpoint=str(tmp_path / folder / checkpoint), models=places)
+        return command.mark_of("test places", config)
 
-    assert settings("here") == settings("there")
-    assert settings("here") != settings("here", name="other")
-    assert settings("here", "org/name") != settings("there", "org/name")  # not there, so it is what it is called
+    here = mark("here", raw="a", prox="b")
+    assert mark("there", raw="a", prox="b") == here
+    assert len({here, mark("here", raw="b", prox="a"), mark("here", prox="a", raw="b"), mark("here", raw="a")}) == 4
+    assert mark("here", "b", raw="a", prox="b") != here
+    assert mark("here", "org/name") != mark("there", "org/name")  # not there, so it is what it is called
 
 
 def test_a_finished_step_is_published_once(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -382,6 +382,9 @@ def test_commands_are_printed_as_they_are_run(rehearsal: Rehearsal) -> None:
     assert (printed.returncode, done.returncode) == (0, 0)
     lines = [shlex.split(line) for line in printed.stdout.splitlines() if line.startswith(".venv/bin/python -m ")]
     assert [words[2:] for words in lines] == rehearsal.commands()
+    printed = rehearsal.run("scripts/run_table5.sh --commands", SCALE="paper")
+    assert ".venv/bin/hf download TinyLlama/" in printed.stdout
+    assert "to be named before they can run: MATH" in printed.stderr
 
 
 def test_what_cannot_be_read_ends_a_recipe_before_it_begins(rehearsal: Rehearsal) -> None:
@@ -395,12 +398,16 @@ def test_what_cannot_be_read_ends_a_recipe_before_it_begins(rehearsal: Rehearsal
     assert "to be mended before it can run: " in done.stderr
     assert "text_column" in done.stderr
     assert "ARC-Easy" in done.stderr
-    planned = rehearsal.run("scripts/run_table2.sh --dry_run", **named)
+    planned = rehearsal.run(
+        "cd /tmp && $OLDPWD/scripts/run_table2.sh --dry_run",
+        **{name: str(rehearsal.folder / place) for name, place in named.items()},
+    )
     assert planned.returncode == 0
     assert "text_column" in planned.stdout
 
 
 def test_a_plan_tells_finished_steps_from_those_that_would_be_made_anew(tmp_path: Path) -> None:
+    from evaluation.__main__ import VERBS as REPORTS
     from refinement.__main__ import VERBS
 
     pages, run = tmp_path / "pages.jsonl", tmp_path / "run"
@@ -422,6 +429,12 @@ def test_a_plan_tells_finished_steps_from_those_that_would_be_made_anew(tmp_path
     assert main("refinement", VERBS, steps()[1].arguments) == 0
     assert states() == ["done", "done"]
     assert states("--corpus.limit", "5") == ["changed", "changed"]
+    report = plan.Step("evaluation", ("report", "--runs.first", str(run), "--output", str(run / "report")))
+    assert main("evaluation", REPORTS, report.arguments) == 0
+    first, second = steps()
+    again = plan.Step("refinement", (*second.arguments[:-1], str(run / "again")))
+    assert [row.state for row in plan.Plan([first, second, report], run, False).rows()] == ["done"] * 3
+    assert [row.state for row in plan.Plan([first, again, report], run, False).rows()] == ["done", "", "changed"]
     pages.write_text('{"text": "another page of some words"}\n')
     assert states() == ["changed", "changed"]
 
@@ -472,7 +485,7 @@ def test_a_folder_belongs_to_one_scale(rehearsal: Rehearsal) -> None:
     assert "is a run of 'mini', and this is 'paper' (scale and corpus): give another folder" in done.stderr
     (rehearsal.folder / "forum.yaml").write_text("corpus: {path: a}\n")
     done = rehearsal.run("scripts/run_table2.sh --dry_run", SCALE="mini", RUN="shared", CORPUS="forum.yaml")
-    assert "is a run of 'mini', and this is 'mini forum'" in done.stderr
+    assert f"is a run of 'mini', and this is 'mini {rehearsal.folder}/forum.yaml'" in done.stderr
 
 
 def test_the_usage(rehearsal: Rehearsal) -> None:

@@ -111,9 +111,11 @@ def test_a_step_without_curves_is_published_in_its_runs_group(
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_RUN_GROUP", "paper_nano")
     monkeypatch.setenv("WANDB_NAME", "corpora/c4/raw")
-    publish_step("refinement ingest", tmp_path, {"seed": 1, "path": tmp_path}, {"documents": 7})
+    corpus = {"paths": ["https://user:word@host/a.jsonl?X-Signature=b", "s3://pages/*.gz"]}
+    publish_step("refinement ingest", tmp_path, {"seed": 1, "path": tmp_path, "corpus": corpus}, {"documents": 7})
     (run,) = begun
-    assert run.asked["config"] == {"seed": 1, "path": str(tmp_path)}
+    shown = {"paths": ["https://host/a.jsonl", "s3://pages/*.gz"]}
+    assert run.asked["config"] == {"seed": 1, "path": str(tmp_path), "corpus": shown}
     assert (run.asked["group"], run.asked["name"], run.asked["job_type"], run.asked["mode"]) == (
         "paper_nano",
         "corpora/c4/raw",
