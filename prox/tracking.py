@@ -21,7 +21,7 @@ log = logging.getLogger("prox")
 METRICS = "metrics.jsonl"
 RUN_IDENTITY = "wandb_run.json"
 LONGEST_START = 20.0
-"""Seconds to wait for W&B's server: a machine without a network has it refused at every step."""
+"""Seconds that a step without curves waits for W&B's server: a machine without a network waits so at each of them."""
 
 
 @dataclass
@@ -114,11 +114,12 @@ def run_identity(output: Path) -> str:
     return read_json(path)["id"]
 
 
-def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, job_type: str | None = None) -> Any:
+def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, **options: Any) -> Any:
+    """A W&B run; ``options`` are W&B's own settings."""
     import wandb
 
     quiet = wandb.Settings(
-        silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True, init_timeout=LONGEST_START
+        silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True, **options
     )
     return wandb.init(
         mode=mode,
@@ -126,7 +127,6 @@ def _init_wandb(config: TrackingConfig, output: Path, settings: Any, mode: str, 
         project=config.project or os.environ.get("WANDB_PROJECT") or "prox",
         group=config.group or os.environ.get("WANDB_RUN_GROUP") or output.resolve().parent.name,
         name=config.name or os.environ.get("WANDB_NAME") or output.resolve().name,
-        job_type=job_type,
         id=run_identity(output),
         resume="allow",
         config=without_credentials(to_plain(settings)),
@@ -146,31 +146,28 @@ def without_credentials(value: Any) -> Any:
     return value
 
 
-def start_wandb(config: TrackingConfig, output: Path, settings: Any, job_type: str | None = None) -> Mirror:
+def start_wandb(config: TrackingConfig, output: Path, settings: Any) -> Mirror:
     """A W&B run, guarded against its own failures, or the null mirror when W&B is disabled or can't start."""
     mode = resolve_mode(config)
     if mode == "disabled":
         return NullMirror()
     try:
-        run = _init_wandb(config, output, settings, mode, job_type)
+        run = _init_wandb(config, output, settings, mode)
     except Exception as error:  # whatever W&B's process, disk or network does, the training is worth more
         _warn(error, output)
         return NullMirror()
     return GuardedMirror(run, output)
 
 
-def is_asked_for() -> bool:
-    """True where somebody has set W&B up, by a key or by WANDB_MODE: then steps without curves have runs there, too."""
-    mode = resolve_mode(TrackingConfig())
-    return mode == "online" or (mode == "offline" and os.environ.get("WANDB_MODE") == "offline")
-
-
 def publish_step(command: str, output: Path, settings: Any, summary: dict[str, Any]) -> None:
-    """A finished step without curves: its config and what came out, in one group with the trainings of its run."""
-    if not is_asked_for():
+    """A finished step without curves: its config and what came out, in one group with the trainings of its run; only
+    where somebody has set W&B up, by a key or by WANDB_MODE.
+    """
+    mode = resolve_mode(TrackingConfig())
+    if mode == "disabled" or (mode == "offline" and not os.environ.get("WANDB_MODE")):
         return
     try:
-        run = _init_wandb(TrackingConfig(), output, settings, resolve_mode(TrackingConfig()), command)
+        run = _init_wandb(TrackingConfig(), output, settings, mode, run_job_type=command, init_timeout=LONGEST_START)
         run.summary.update(to_plain(summary))
         run.finish()
     except Exception as error:  # as in start_wandb

@@ -20,10 +20,10 @@ make() {
     fi
 }
 
-# provide NAME WHAT: something that the user has to name, which a run can't do without. leave_out SENTENCE: what is not
-# done here, and why. Both are shown with the plan, before anything is run.
+# provide NAME WHAT: something that the user has to name, which a run can't do without. note SENTENCE: what is not
+# done here, or is not what it is called. Both are shown with the plan, before anything is run.
 provide() { MISSING["$1: $2"]=yes; }
-leave_out() { NOTES["$1"]=yes; }
+note() { NOTES["$1"]=yes; }
 
 # look_for NAME FILE: what a folder that the user has named must hold.
 look_for() { [ -e "$2" ] || provide "$1" "$2 is not there"; }
@@ -156,7 +156,7 @@ refiner_sizes() { if [ "$REFINERS" = published ]; then echo xs; else echo xs s m
 # refiner SIZE: both refiners out of the model that was pre-trained on the raw corpus (2.3); math goes on from xs (3.4).
 refiner() {
     if [ "$REFINERS" = published ]; then
-        leave_out "the published refiners (0.3 B parameters, TLM-xs) stand in for those of every size: arms of the \
+        note "the published refiners (0.3 B parameters, TLM-xs) stand in for those of every size: arms of the \
 others are left out, and so is their F1"
         return
     fi
@@ -300,11 +300,11 @@ pretrain() {
     fi
     if [ -n "$base" ]; then
         if [ "$SCALE" != paper ]; then
-            leave_out "below paper scale the models that are continued are this run's TLM-s, whatever they are called"
+            note "below paper scale the models that are continued are this run's TLM-s, whatever they are called"
             pretrain tlm_s redpajama_v2 raw
             tokens "$@"
         elif [ -z "$BASES" ]; then
-            leave_out "Llama-2 and Mistral ask for an account on the hub: accept their terms there and log in (hf auth \
+            note "Llama-2 and Mistral ask for an account on the hub: accept their terms there and log in (hf auth \
 login) before, or name copies with BASES"
         fi
         make pretraining import --checkpoint "$base" --output "$RUN/bases/$1"

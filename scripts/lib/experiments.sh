@@ -47,7 +47,7 @@ score() {
             fi ;;
     esac
     if own_scale && [ -z "${!mirror}" ]; then
-        leave_out "the benchmarks of $suite are left out (name them with $mirror=<folder>): bits per byte and the \
+        note "the benchmarks of $suite are left out (name them with $mirror=<folder>): bits per byte and the \
 yardstick's choice task stand in, and the paper's numbers stand alone"
         SCORED[${group%%/*}]=yes
         make evaluation yardstick ${YARDSTICK:+--text "$YARDSTICK"} --output "$RUN/evaluation/yardstick"
@@ -148,7 +148,7 @@ show_large() {
 fineweb_edu() {
     local rows=(prox-d+c=prox-d+c_s)
     if own_scale && [ -z "$CLASSIFIER" ]; then
-        leave_out "the arm fineweb-edu is left out: name its classifier with CLASSIFIER=<folder or hub name>"
+        note "the arm fineweb-edu is left out: name its classifier with CLASSIFIER=<folder or hub name>"
     else
         rows+=(fineweb-edu=fineweb-edu)
     fi
@@ -160,7 +160,7 @@ fineweb_edu() {
 # others: models of other groups, as published (Table 18, Figure 6).
 others() {
     if own_scale; then
-        leave_out "the models of Table 18 are left out: SCALE=mini or paper takes them from the hub"
+        note "the models of Table 18 are left out: SCALE=mini or paper takes them from the hub"
         return
     fi
     score general:reference large/others

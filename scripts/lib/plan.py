@@ -20,6 +20,7 @@ from pathlib import Path
 
 from evaluation.flops import chunk_stage_flops, document_stage_flops
 from evaluation.published import load_table
+from evaluation.suite_configs import SuiteConfig
 from pretraining.shapes import SHAPES, ModelShape
 from pretraining.train_config import CHECKPOINT_BYTES, PEAK_FLOPS, PLANNED_MFU, TrainConfig
 from prox.artifact import committed_fingerprint, is_committed, read_json
@@ -177,7 +178,7 @@ class Plan:
                 found |= dict.fromkeys(parse_whole(step).problems())
             elif step.stage == "evaluation":
                 config = parse_whole(step)
-                found |= dict.fromkeys(config.data_problems() if hasattr(config, "data_problems") else [])
+                found |= dict.fromkeys(config.data_problems() if isinstance(config, SuiteConfig) else [])
         return list(found)
 
     def rows(self) -> list[Row]:

@@ -153,14 +153,14 @@ check_run() {
 # note_what_differs: where a run's arms are not what their names say.
 note_what_differs() {
     if own_scale; then
-        leave_out "$(basename "$ONE_CORPUS") stands for every corpus of the paper, and its first documents for it all"
+        note "$(basename "$ONE_CORPUS") stands for every corpus of the paper, and its first documents for it all"
     elif [ -n "$ONE_CORPUS" ]; then
-        leave_out "$(basename "$ONE_CORPUS") stands for every corpus of the paper"
+        note "$(basename "$ONE_CORPUS") stands for every corpus of the paper"
     elif [ "$SCALE" = mini ]; then
-        leave_out "C4 stands for RedPajama-V2, which has to be downloaded by hand"
+        note "C4 stands for RedPajama-V2, which has to be downloaded by hand"
     fi
     if own_scale && [ "$ONE_CORPUS" != "$ROOT/configs/corpora/package_pages.yaml" ]; then
-        leave_out "at nano scale the rules have thresholds made for the package pages \
+        note "at nano scale the rules have thresholds made for the package pages \
 (configs/scales/nano/refinement_rules*.yaml), not the published ones"
     fi
 }

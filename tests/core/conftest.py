@@ -5,8 +5,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.core.recipe_plans import Planner
 
 
 @dataclass
@@ -62,3 +66,11 @@ def rehearsal(tmp_path: Path, repository: Path) -> Rehearsal:
     card.parent.mkdir(parents=True)
     card.write_text("the card\n")
     return Rehearsal(folder)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> "Planner":
+    """A checkout that plans recipes; what it has planned it remembers."""
+    from tests.core.recipe_plans import Planner
+
+    return Planner(tmp_path_factory.mktemp("plans") / "checkout")

@@ -116,7 +116,7 @@ def test_a_step_without_curves_is_published_in_its_runs_group(
     (run,) = begun
     shown = {"paths": ["https://host/a.jsonl", "s3://pages/*.gz"]}
     assert run.asked["config"] == {"seed": 1, "path": str(tmp_path), "corpus": shown}
-    assert (run.asked["group"], run.asked["name"], run.asked["job_type"], run.asked["mode"]) == (
+    assert (run.asked["group"], run.asked["name"], run.asked["settings"].run_job_type, run.asked["mode"]) == (
         "paper_nano",
         "corpora/c4/raw",
         "refinement ingest",

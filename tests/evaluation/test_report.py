@@ -288,6 +288,15 @@ def test_broken_files_are_counted_and_stop_nothing(evaluation: "Evaluation", tmp
     assert "rules/dropped/00000-000000.parquet can't be read" in problems
 
 
+def test_a_ledger_of_which_nothing_can_be_read_is_told(evaluation: "Evaluation", tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    for path in (run / "refinement/chunk/ledger").glob("*.parquet"):
+        path.write_bytes(b"PAR1 cut short")
+    assert evaluation("report", "--runs.one", run, "--output", tmp_path / "report") == 0
+    problems = "\n".join(data_of(tmp_path / "report/report.html")["problems"])
+    assert problems.count("can't be read, nor another part of its ledger") == 1
+
+
 def test_what_a_run_lacks_is_left_out(evaluation: "Evaluation", run: Path, tmp_path: Path) -> None:
     assert evaluation("report", "--runs.one", run / "pretraining", "--output", tmp_path / "report") == 0
     data = data_of(tmp_path / "report/report.html")
