@@ -133,6 +133,9 @@ class TrainConfig(CommandConfig):
     lm_weight: float = 0.0
     """Of a tagger: weight of the loss of the chunks' own text, which it goes on to foretell, beside the verdicts'; 0
     leaves it out."""
+    teacher_weight: float = 0.0
+    """Of a tagger: how much a teacher's probabilities count (`annotation pairs --teacher_column`), beside labels (0 to
+    1); above 0, a line that the labels leave open is learned from the teacher alone."""
     dropout: float = 0.0
     """Of a tagger: share of the embeddings, and of what each layer adds, that is dropped while training."""
     shift_chunks: bool = False
@@ -184,7 +187,9 @@ class TrainConfig(CommandConfig):
             for (name, share), limit in zip(shares.items(), (1, 0.5, 1), strict=True)
             if not 0 <= share < limit
         ]
-        settings = {"lm_weight": self.lm_weight, "shift_chunks": self.shift_chunks} | shares
+        if not 0 <= self.teacher_weight <= 1:
+            found.append(f"teacher_weight is {self.teacher_weight}: it must be between 0 and 1")
+        settings = {name: getattr(self, name) for name in ("lm_weight", "teacher_weight", "shift_chunks")} | shares
         given = [f"{name} is {value}" for name, value in settings.items() if value]
         if given and self.data is not None and load_dialogue(self.data, Dialogue()).kind != "tagger":
             found.append(f"{', '.join(given)}: that is for taggers, and the data teach to write; leave it out")

@@ -18,7 +18,8 @@ from prox.program import Program, Style, parse_program
 class Example:
     """A document, or a chunk whose first line has the number ``first_line`` in its document, and its program.
 
-    ``ambiguous_lines`` are lines of the chunk, numbered as in its program, that no score may count.
+    ``ambiguous_lines`` are lines of the chunk, numbered as in its program, that no score may count. ``teacher`` is how
+    likely another model finds it that each line is removed; empty where none was asked.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Example:
     program: str
     first_line: int = 0
     ambiguous_lines: frozenset[int] = frozenset()
+    teacher: tuple[float, ...] = ()
 
     def prompt(self, task: Task, renderer: PromptRenderer) -> Prompt:
         """The refiner's prompt, cut to the renderer's limit."""
@@ -57,7 +59,7 @@ def _example(line: str, place: str) -> Example:
     try:
         row: dict[str, Any] = json.loads(line)
         example = Example(row["id"], row["text"], row["program"], row.get("first_line", 0))
-        ambiguous = row.get("ambiguous_lines", [])
+        ambiguous, teacher = row.get("ambiguous_lines", []), row.get("teacher", [])
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise UserError(f"{place} is no JSON object ({error}): run the step that writes it again") from None
     except KeyError as error:
@@ -66,7 +68,9 @@ def _example(line: str, place: str) -> Example:
         raise UserError(f"{place}: id, text and program must be strings")
     if type(example.first_line) is not int or example.first_line < 0:
         raise UserError(f"{place}: first_line {example.first_line!r} must be a whole number from 0 on")
-    return dataclasses.replace(example, ambiguous_lines=_lines_of(example, ambiguous, place))
+    return dataclasses.replace(
+        example, ambiguous_lines=_lines_of(example, ambiguous, place), teacher=_teacher_of(example, teacher, place)
+    )
 
 
 def _lines_of(example: Example, numbers: Any, place: str) -> frozenset[int]:
@@ -78,3 +82,20 @@ def _lines_of(example: Example, numbers: Any, place: str) -> frozenset[int]:
             f"{lines.start} to {lines.stop - 1}"
         )
     return frozenset(numbers)
+
+
+def _teacher_of(example: Example, probabilities: Any, place: str) -> tuple[float, ...]:
+    """A probability for each line of the example, or none at all; anything else is a ``UserError``."""
+    num_lines = example.text.count("\n") + 1
+    if probabilities == []:
+        return ()
+    if (
+        not isinstance(probabilities, list)
+        or len(probabilities) != num_lines
+        or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in probabilities)
+    ):
+        raise UserError(
+            f"{place}: teacher {str(probabilities)[:80]} must be a list of {num_lines} numbers from 0 to 1, one a "
+            "line of the example"
+        )
+    return tuple(probabilities)

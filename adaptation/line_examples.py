@@ -17,6 +17,7 @@ from prox.tagging import LinePromptRenderer
 
 KEEP, REMOVE, OPEN = "=-?"
 """How a verdict is written in the files; an open one teaches nothing."""
+VALUES = {KEEP: 0.0, REMOVE: 1.0}
 TAUGHT_QUANTILE = 0.99
 ROOM_BEYOND = 1.5
 ASCII_LIMIT = 1.2
@@ -56,7 +57,7 @@ class LineExampleWriter(ExampleWriter):
             self.dropped["unreadable_program"] += 1
             return None
         verdicts = verdicts_of(example)
-        if set(verdicts) == {OPEN}:
+        if set(verdicts) == {OPEN} and not example.teacher:
             self.dropped["no_verdict"] += 1
             return None
         prompt = self.renderer.chunk(Chunk(example.first_line, example.text))
@@ -72,6 +73,7 @@ class LineExampleWriter(ExampleWriter):
             "first_line": example.first_line,
             "text": example.text,
             "verdicts": verdicts,
+            **({"teacher": list(example.teacher)} if example.teacher else {}),
         }
 
 
@@ -83,6 +85,20 @@ class LineExample:
     """Of its document."""
     chunk: Chunk
     verdicts: str
+    teacher: tuple[float, ...] = ()
+    """Another model's probabilities that the lines are removed; empty where none was asked."""
+
+    def targets(self, teacher_weight: float) -> list[float | None]:
+        """How likely each line is to be removed, as training has it: the verdict, with this much of the teacher's
+        probability; of an open line that alone, or None.
+        """
+        labels = [VALUES.get(verdict) for verdict in self.verdicts]
+        if not self.teacher or not teacher_weight:
+            return labels
+        return [
+            probability if label is None else (1 - teacher_weight) * label + teacher_weight * probability
+            for label, probability in zip(labels, self.teacher, strict=True)
+        ]
 
 
 def read_line_examples(path: Path) -> Iterator[LineExample]:
@@ -91,9 +107,12 @@ def read_line_examples(path: Path) -> Iterator[LineExample]:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                example = LineExample(row["id"], Chunk(row["first_line"], row["text"]), row["verdicts"])
-                if len(example.verdicts) != example.chunk.text.count("\n") + 1:
+                chunk, teacher = Chunk(row["first_line"], row["text"]), tuple(row.get("teacher", ()))
+                example = LineExample(row["id"], chunk, row["verdicts"], teacher)
+                if len(example.verdicts) != chunk.text.count("\n") + 1:
                     raise ValueError("there must be one verdict a line")
+                if teacher and len(teacher) != len(example.verdicts):
+                    raise ValueError("there must be one probability of the teacher a line")
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise UserError(
                     f"{path} line {number} is not what adaptation export writes ({error!r}): run it again"

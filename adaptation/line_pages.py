@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adaptation.answer_logits import IGNORED
-from adaptation.line_examples import KEEP, REMOVE, LineExample
+from adaptation.line_examples import LineExample
 from prox.errors import UserError
 from prox.tagging import LinePrompt, LinePromptRenderer, encode_lines
-
-LABELS = {KEEP: 0, REMOVE: 1}
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,8 @@ class Page:
     shown: list[str] = field(default_factory=list)
     lines: list[list[int]] = field(default_factory=list)
     """Token ids of each line, line break included."""
-    labels: list[int] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    """How likely each line is to be removed; ``IGNORED`` where nothing is taught."""
 
     @property
     def end_line(self) -> int:
@@ -49,14 +48,17 @@ class Page:
 
 @dataclass(frozen=True)
 class Reading:
-    """A prompt, the labels of its lines, and the text's own tokens where noise has replaced them."""
+    """A prompt, the targets of its lines, and the text's own tokens where noise has replaced them."""
 
     prompt: LinePrompt
-    labels: list[int]
+    targets: list[float]
+    """How likely each line is to be removed; ``IGNORED`` where nothing is taught."""
     text: list[int]
 
 
-def gather(examples: Iterator[LineExample], renderer: LinePromptRenderer) -> list[tuple[Page, int, int]]:
+def gather(
+    examples: Iterator[LineExample], renderer: LinePromptRenderer, teacher_weight: float
+) -> list[tuple[Page, int, int]]:
     """Of each chunk, in order, its page and its first and last but one line there."""
     pages: dict[tuple[str, int], Page] = {}
     found = []
@@ -67,7 +69,7 @@ def gather(examples: Iterator[LineExample], renderer: LinePromptRenderer) -> lis
         shown = renderer.dialogue.shown(example.chunk.text).split("\n")
         page.shown += shown
         page.lines += encode_lines(renderer.tokenizer, shown)
-        page.labels += [LABELS.get(verdict, IGNORED) for verdict in example.verdicts]
+        page.targets += [IGNORED if target is None else target for target in example.targets(teacher_weight)]
         pages[page.id, page.end_line] = page
         found.append((page, begin, len(page.lines)))
     return found
@@ -81,10 +83,15 @@ class PageReader:
     """
 
     def __init__(
-        self, examples: Iterator[LineExample], renderer: LinePromptRenderer, variation: Variation, seed: int
+        self,
+        examples: Iterator[LineExample],
+        renderer: LinePromptRenderer,
+        variation: Variation,
+        seed: int,
+        teacher_weight: float = 0.0,
     ) -> None:
         self._renderer, self._variation, self._seed = renderer, variation, seed
-        self._chunks = gather(examples, renderer)
+        self._chunks = gather(examples, renderer, teacher_weight)
         self.lengths = [
             len(self._render(page, range(begin, end), page.lines[begin:end]).ids) for page, begin, end in self._chunks
         ]
@@ -109,7 +116,7 @@ class PageReader:
         text = prompt.ids
         if self._variation.token_noise:
             prompt = self._render(page, numbers, [self._noisy(line, generator) for line in lines])
-        return Reading(prompt, [page.labels[number] for number in numbers], text)
+        return Reading(prompt, [page.targets[number] for number in numbers], text)
 
     def _render(self, page: Page, numbers: Sequence[int], lines: Sequence[list[int]]) -> LinePrompt:
         prompt = self._renderer.prompt([page.shown[number] for number in numbers], lines)

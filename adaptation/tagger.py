@@ -55,11 +55,15 @@ class EpochClock(TrainerCallback):
 
 
 def collate(items: Sequence[Item], padding: int) -> dict[str, torch.Tensor]:
-    """A batch: ids, positions and labels [b, t]; ``text_labels`` are the next tokens of the prompts' text."""
+    """A batch: ids, positions and labels [b, t]; ``text_labels`` are the next tokens of the prompts' text.
+
+    ``labels`` are probabilities of removal, at the places where something is taught.
+    """
     readings: list[Reading] = [item["reading"] for item in items]
     batch = join_prompts([reading.prompt for reading in readings], padding)
-    labels = torch.full_like(batch.ids, IGNORED)
-    labels[batch.rows, batch.columns] = torch.tensor([label for reading in readings for label in reading.labels])
+    labels = torch.full(batch.ids.shape, float(IGNORED))
+    targets = [target for reading in readings for target in reading.targets]
+    labels[batch.rows, batch.columns] = torch.tensor(targets, dtype=labels.dtype)
     text_labels = torch.full_like(batch.ids, IGNORED)
     for row, reading in enumerate(readings):
         end = len(reading.text) - reading.prompt.num_lines
@@ -108,7 +112,8 @@ def teach_judging(model: "PreTrainedModel", verdicts: tuple[int, int], lm_weight
         places = labels != IGNORED
         logits = verdict_logits(model, hidden[places], verdicts)
         number = places.sum().clamp(min=1)
-        loss = functional.cross_entropy(logits.float(), labels[places], reduction="sum")
+        wanted = torch.stack([1 - labels[places], labels[places]], dim=1)
+        loss = functional.cross_entropy(logits.float(), wanted, reduction="sum")
         text = text_labels != IGNORED
         if lm_weight and text.any():
             text_logits = model.get_output_embeddings()(hidden[text])
@@ -139,7 +144,8 @@ def train_tagger(
     # Of what was exported, even the chunks beyond the bounds of use teach something.
     renderer = LinePromptRenderer(replace(dialogue, max_tokens_per_character=None), tokenizer, plan["context"])
     examples = read_line_examples(data / "train.jsonl")
-    dataset = LineDataset(PageReader(examples, renderer, Variation(**plan["variation"]), arguments["seed"]))
+    reader = PageReader(examples, renderer, Variation(**plan["variation"]), arguments["seed"], plan["teacher_weight"])
+    dataset = LineDataset(reader)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     check_positions(model, base)
     teach_judging(model, verdict_tokens(renderer.dialogue, tokenizer), plan["lm_weight"])

@@ -38,6 +38,7 @@ CARD_SETTINGS = (
     "warmup_ratio",
     "weight_decay",
     "lm_weight",
+    "teacher_weight",
     "seed",
 )
 LOG_LINES_SHOWN = 15
@@ -122,6 +123,7 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "context": report["context"],
         "lm_weight": config.lm_weight,
         "dropout": config.dropout,
+        "teacher_weight": config.teacher_weight,
         "variation": {name: getattr(config, name) for name in ("shift_chunks", "line_dropout", "token_noise")},
         "metrics": str(config.output / METRICS),
     }

@@ -4,7 +4,7 @@ import sys
 
 from annotation.agree_config import AgreeConfig
 from annotation.configs import ProgramConfig, ScoreConfig
-from annotation.set_configs import PairsConfig, SplitConfig
+from annotation.set_configs import PairsConfig, SplitConfig, TreesConfig
 from prox.command import Verb, main
 
 VERBS: dict[str, Verb] = {
@@ -15,6 +15,7 @@ VERBS: dict[str, Verb] = {
     "split": Verb(
         SplitConfig, "annotation.split:split", "Split the annotation into train and valid sets, by document."
     ),
+    "trees": Verb(TreesConfig, "annotation.trees:trees", "Have boosted trees judge lines, as a teacher for `pairs`."),
     "pairs": Verb(PairsConfig, "annotation.pairs:pairs", "Make the same sets from pages that people have cleaned."),
     "agree": Verb(AgreeConfig, "annotation.agree:agree", "Compare two annotations of the same documents."),
 }

@@ -5,7 +5,7 @@ No programs are given that, run by the executor on their chunks, don't make the 
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datatrove.data import Document
 
@@ -42,6 +42,8 @@ class Cleaning:
     """Share of the words left that the clean text lacks."""
     missing_share: float = 0.0
     """Share of the clean text's words that are not left."""
+    teacher: tuple[float, ...] = ()
+    """How likely a teacher finds it that each line is to be removed; empty where none was asked."""
 
 
 def clean_by_lines(document: Document, noise_column: str, ambiguous_column: str = "") -> Cleaning:
@@ -50,6 +52,30 @@ def clean_by_lines(document: Document, noise_column: str, ambiguous_column: str 
     Raises:
         Unusable: ``labels_missing``, ``labels_unreadable``, ``labels_out_of_range`` or ``labels_contradict``.
     """
+    return _clean(document, *labelled_lines(document, noise_column, ambiguous_column))
+
+
+def clean_by_teacher(
+    document: Document, teacher_column: str, noise_column: str, ambiguous_column: str = ""
+) -> Cleaning:
+    """``clean_by_lines``, with what a teacher says of the lines.
+
+    A document that only the teacher has seen is cleaned as it says, and all of its lines are open.
+
+    Raises:
+        Unusable: as ``clean_by_lines``; ``teacher_unreadable``, where there is not one probability a line.
+    """
+    teacher = _probabilities(document, teacher_column)
+    if not teacher or document.metadata.get(noise_column) is not None:
+        return replace(clean_by_lines(document, noise_column, ambiguous_column), teacher=teacher)
+    noise = frozenset(number for number, probability in enumerate(teacher) if probability >= 0.5)
+    return replace(_clean(document, noise, frozenset()), ambiguous=frozenset(range(len(teacher))), teacher=teacher)
+
+
+def labelled_lines(
+    document: Document, noise_column: str, ambiguous_column: str = ""
+) -> tuple[frozenset[int], frozenset[int]]:
+    """(numbers of the lines to remove, of those left open), by the metadata; see ``clean_by_lines``."""
     num_lines = document.text.count("\n") + 1
     noise = _line_numbers(document, noise_column, num_lines)
     if noise is None:
@@ -57,9 +83,29 @@ def clean_by_lines(document: Document, noise_column: str, ambiguous_column: str 
     ambiguous = _line_numbers(document, ambiguous_column, num_lines) if ambiguous_column else None
     if noise and ambiguous and (both := noise & ambiguous):
         raise Unusable(f"labels_contradict: line {min(both)} is both noise and ambiguous")
+    return noise, ambiguous or frozenset()
+
+
+def _clean(document: Document, noise: frozenset[int], ambiguous: frozenset[int]) -> Cleaning:
     removals = tuple(remove_numbers(sorted(noise)))
     cleaned = _run(removals, document.text)
-    return Cleaning(removals, cleaned, count_words(cleaned), ambiguous=ambiguous or frozenset())
+    return Cleaning(removals, cleaned, count_words(cleaned), ambiguous=ambiguous)
+
+
+def _probabilities(document: Document, column: str) -> tuple[float, ...]:
+    """The teacher's probabilities in a metadata key; none where it is absent or null."""
+    value, num_lines = document.metadata.get(column), document.text.count("\n") + 1
+    if value is None:
+        return ()
+    if (
+        not isinstance(value, list)
+        or len(value) != num_lines
+        or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
+    ):
+        raise Unusable(
+            f"teacher_unreadable: {column!r} holds {str(value)[:40]}, not {num_lines} numbers from 0 to 1, one a line"
+        )
+    return tuple(value)
 
 
 def _line_numbers(document: Document, column: str, num_lines: int) -> frozenset[int] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from datatrove.data import Document
 
 from annotation import card, chunks, seeds, sets, tables
-from annotation.labels import Cleaning, Unusable, chunk_programs, clean_by_lines, clean_by_pair
+from annotation.labels import Cleaning, Unusable, chunk_programs, clean_by_lines, clean_by_pair, clean_by_teacher
 from annotation.set_configs import PairsConfig
 from prox import units
 from prox.chunking import Chunk, split_into_chunks
@@ -42,7 +42,14 @@ class Cleaner:
             cleaning = clean_by_pair(document, config)
         else:
             self.counts["with_ambiguous_column"] += config.ambiguous_lines_column in document.metadata
-            cleaning = clean_by_lines(document, config.noise_lines_column, config.ambiguous_lines_column)
+            columns = config.noise_lines_column, config.ambiguous_lines_column
+            cleaning = (
+                clean_by_teacher(document, config.teacher_column, *columns)
+                if config.teacher_column
+                else clean_by_lines(document, *columns)
+            )
+            self.counts["with_teacher"] += bool(cleaning.teacher)
+            self.counts["without_labels"] += self.lacks_labels(document)
         if cleaning.clean_words < config.min_clean_words:
             self.counts["too_few_words"] += 1
             return tables.DROP_DOC, []
@@ -57,6 +64,11 @@ class Cleaner:
         for row in rows:
             self.edits.add(row)
         return tables.KEEP_DOC, rows
+
+    def lacks_labels(self, document: Document) -> bool:
+        """Whether nobody but a teacher can have said something of its lines."""
+        config = self.config
+        return bool(config.teacher_column) and document.metadata.get(config.noise_lines_column) is None
 
     def _add(self, text: str, cleaning: Cleaning) -> None:
         words = count_words(text)
@@ -81,6 +93,11 @@ class Cleaner:
             "ambiguous_line_share": card.share(counts["ambiguous_lines"], counts["lines"]),
             "removed_word_share": card.share(counts["removed_words"], counts["words"]),
         }
+        if self.config.teacher_column:
+            facts |= {
+                "judged_by_a_teacher": counts["with_teacher"],
+                "taught_by_the_teacher_alone": counts["without_labels"],
+            }
         if self.config.clean_column:
             del facts["ambiguous_line_share"]
             facts |= {
@@ -102,6 +119,8 @@ def _chunk_row(document_id: str, chunk: Chunk, program: Program, cleaning: Clean
     if cleaning.ambiguous:
         numbers = [number for number in range(chunk.first_line, chunk.end_line) if number in cleaning.ambiguous]
         row |= {"ambiguous_lines": numbers} if numbers else {}
+    if cleaning.teacher:
+        row["teacher"] = list(cleaning.teacher[chunk.first_line : chunk.end_line])
     return row
 
 
@@ -169,6 +188,8 @@ class Reader:
         self._texts.add(mark)
         self._ids.add(document.id)
         domain = sets.domain_of(document.metadata.get(self.config.url_column))
+        if side is None and source == "documents" and self.cleaner.lacks_labels(document):
+            side = "train"  # there is nothing to measure a refiner by
         self.pages.append(sets.Page(document.id, program, domain, side))
         document_rows.add({"id": document.id, "text": document.text, "program": program})
         for row in chunks:
@@ -196,6 +217,11 @@ def pairs(config: PairsConfig) -> dict[str, Any]:
             raise UserError(
                 f"--ambiguous_lines_column {config.ambiguous_lines_column!r}: no document of {config.documents} has it "
                 "in its metadata: correct the name, or leave it out"
+            )
+        if config.teacher_column and not reader.cleaner.counts["with_teacher"]:
+            raise UserError(
+                f"--teacher_column {config.teacher_column!r}: no document of {config.documents} has it: "
+                "give the output of annotation trees, correct the name, or leave it out"
             )
         members, facts = _make_sets(config, reader)
     finally:

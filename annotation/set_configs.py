@@ -99,6 +99,10 @@ class PairsConfig(ChunkConfig, SetsConfig):
     ambiguous_lines_column: str = ""
     """Metadata key of the lines that were left open, as such a list: programs keep them, the rows name them. A document
     without it has none."""
+    teacher_column: str = ""
+    """Of a tagger: metadata key of a teacher's probabilities that the lines are to be removed, one a line (`annotation
+    trees`). The rows carry them for `adaptation train --teacher_weight`; a document without labels is taught by them
+    alone."""
     valid_documents: Path | None = None
     """Documents for the valid sets, with the same metadata; all of `documents` is then for the train sets."""
     drop_documents: Path | None = None
@@ -148,6 +152,11 @@ class PairsConfig(ChunkConfig, SetsConfig):
         if bool(self.clean_column) == bool(self.noise_lines_column):
             given = f"--clean_column is {self.clean_column!r} and --noise_lines_column {self.noise_lines_column!r}"
             return [f"{given}: name exactly one of them"]
+        if self.teacher_column and (self.kind != "tagger" or self.clean_column):
+            return [
+                f"--teacher_column is {self.teacher_column!r}, which says something of lines: it goes with --kind "
+                "tagger and --noise_lines_column, else leave it out"
+            ]
         if self.ambiguous_lines_column and not self.noise_lines_column:
             return [
                 f"--ambiguous_lines_column is {self.ambiguous_lines_column!r}, but --noise_lines_column is not set: a "
@@ -172,3 +181,36 @@ class PairsConfig(ChunkConfig, SetsConfig):
     def annotator(self) -> str:
         """What stands in an annotator's place on the card: nobody may take it for a language model."""
         return "before/after pairs" if self.clean_column else "line labels"
+
+
+@dataclass
+class TreesConfig(CommandConfig):
+    """Config of `annotation trees`."""
+
+    documents: Path | None = None
+    """Artefact with labelled documents (`refinement ingest`)."""
+    noise_lines_column: str = "noise_lines"
+    """Metadata key of the lines to remove: a list of 0-based numbers into the text cut at its line feeds."""
+    ambiguous_lines_column: str = ""
+    """Metadata key of the lines that were left open, as such a list; nothing is learned of them."""
+    unlabelled_documents: Path | None = None
+    """Documents without labels, whose lines are judged too."""
+    teacher_column: str = "teacher"
+    """Metadata key that the probabilities are written to, for `pairs`."""
+    url_column: str = "url"
+    """Metadata key that holds a document's address: a site's pages are held out together."""
+
+    def problems(self) -> list[str]:
+        """See ``CommandConfig.problems``."""
+        found = artifact.require(self.documents, "documents", "`refinement ingest`")
+        if self.unlabelled_documents is not None:
+            found += artifact.require(self.unlabelled_documents, "unlabelled_documents", "`refinement ingest`")
+        return found + [
+            f"--{name} is empty: name a metadata key"
+            for name in ("noise_lines_column", "teacher_column")
+            if not getattr(self, name)
+        ]
+
+    def inputs(self) -> list[Path]:
+        """See ``CommandConfig.inputs``."""
+        return [path for path in (self.documents, self.unlabelled_documents) if path]

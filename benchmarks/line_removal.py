@@ -19,7 +19,6 @@ artefact's examples, and where they are gone taken to be up to the next chunk or
 """
 
 import argparse
-import importlib.util
 import itertools
 from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, field
@@ -28,12 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from adaptation.line_scores import choose_threshold
 from annotation.asking import Outcome
 from annotation.configs import AnnotatorConfig, ProgramConfig
+from annotation.line_trees import END_OF_SENTENCE, FOLDS, LineTrees, labels_of
 from annotation.program import DocumentChunk, Programmer
 from annotation.stand_in import StandIn
 from benchmarks.labelled_pages import Page, read_labelled, read_rows
-from benchmarks.line_trees import END_OF_SENTENCE, FOLDS, Removed, Trees, above, best_threshold
 from prox import artifact
 from prox.answers import program_of
 from prox.chunking import split_into_chunks
@@ -43,6 +43,9 @@ from prox.errors import UserError
 from prox.program import parse_program
 
 RESAMPLES = 1_000
+
+Removed = Sequence[Set[int]]
+"""Numbers of the removed lines of each page."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +208,10 @@ def score_rules(pages: Sequence[Page], seed: int) -> list[Row]:
 
 def score_trees(train: Sequence[Page], valid: Sequence[Page], pages: Sequence[Page], seed: int) -> list[Row]:
     """The rows of the trees; a second threshold only where it differs."""
-    trees = Trees(train, seed)
-    on_valid = trees.probabilities(valid)
+    trees = LineTrees(train, seed)
+    on_valid = [trees.probabilities(page.lines) for page in valid]
     threshold = best_threshold(valid, on_valid)
-    probabilities = on_valid if pages is valid else trees.probabilities(pages)
+    probabilities = on_valid if pages is valid else [trees.probabilities(page.lines) for page in pages]
     rows = [score("boosted trees", pages, above(0.5, probabilities), seed)]
     if threshold != 0.5:
         way = f"boosted trees, threshold {threshold:.2f} chosen on valid"
@@ -216,10 +219,19 @@ def score_trees(train: Sequence[Page], valid: Sequence[Page], pages: Sequence[Pa
     return rows
 
 
+def above(threshold: float, probabilities: Sequence[np.ndarray]) -> Removed:
+    """Lines whose probability reaches the threshold."""
+    return [set(np.flatnonzero(of_page >= threshold).tolist()) for of_page in probabilities]
+
+
+def best_threshold(pages: Sequence[Page], probabilities: Sequence[np.ndarray]) -> float:
+    """The threshold that `adaptation validate` would choose: the highest F1 over all lines."""
+    labels, counted = labels_of(pages)
+    return choose_threshold(labels[counted], np.concatenate(probabilities)[counted])
+
+
 def compare(options: argparse.Namespace) -> list[Row]:
     """All rows of the table."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise UserError("scikit-learn, which the trees need, is not installed: run scripts/setup.sh, or install it")
     train, valid, test = (read_labelled(path, options.by) for path in (options.train, options.valid, options.test))
     if len(train) < FOLDS or len({number in page.noise for page in train for number in page.counted}) < 2:
         raise UserError(f"{options.train} must hold {FOLDS} pages or more, with lines of both kinds")

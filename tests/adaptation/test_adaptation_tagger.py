@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from adaptation.__main__ import VERBS
-from adaptation.examples import Example
+from adaptation.examples import Example, read_examples
 from adaptation.line_examples import LineExample, read_line_examples, verdicts_of
 from adaptation.line_pages import PageReader, Reading, Variation
 from adaptation.line_scores import choose_threshold
@@ -145,11 +145,11 @@ def taught(tiny_checkpoint: Path) -> Callable[[float], PreTrainedModel]:
     return load
 
 
-def items(tiny_tokenizer: PreTrainedTokenizerBase, *labels: list[int]) -> list[dict]:
+def items(tiny_tokenizer: PreTrainedTokenizerBase, *targets: list[float]) -> list[dict]:
     renderer = LinePromptRenderer(Dialogue(kind="tagger", layout="plain", system=""), tiny_tokenizer, 512)
-    texts = ["\n".join(f"line {'x' * number}" for number in range(len(one))) for one in labels]
+    texts = ["\n".join(f"line {'x' * number}" for number in range(len(one))) for one in targets]
     prompts = [renderer.chunk(Chunk(0, text)) for text in texts]
-    return [{"reading": Reading(prompt, one, prompt.ids)} for prompt, one in zip(prompts, labels, strict=True)]
+    return [{"reading": Reading(prompt, one, prompt.ids)} for prompt, one in zip(prompts, targets, strict=True)]
 
 
 def gradients(model: PreTrainedModel) -> list[torch.Tensor]:
@@ -172,6 +172,16 @@ def test_every_judged_line_of_a_batch_counts_the_same(
         model(**collate([one], 2), num_items_in_batch=4).loss.backward()
     for first, second in zip(expected, gradients(model), strict=True):
         torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-4)
+
+
+def test_a_line_may_be_noise_in_part(
+    taught: Callable[[float], PreTrainedModel], tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = taught(0.0)
+    answer = model(**collate(items(tiny_tokenizer, [0, 0.3, -100, 1]), 2))
+    kept, removed = answer.logits.float().log_softmax(dim=1).T
+    wanted = torch.tensor([0, 0.3, 1])
+    assert answer.loss.item() == pytest.approx(-((1 - wanted) * kept + wanted * removed).mean().item())
 
 
 def test_the_text_s_loss_is_that_of_a_language_model(
@@ -212,7 +222,7 @@ def test_chunks_are_read_as_they_are(tiny_tokenizer: PreTrainedTokenizerBase) ->
     reader = read_pages(tiny_tokenizer, Variation())
     assert len(reader) == 3
     readings = [reader.read(number, epoch=0) for number in range(3)]
-    assert [reading.labels for reading in readings] == [[0], [0, 1, -100, 1, 0, 1], [0, 1, 0, 1]]
+    assert [reading.targets for reading in readings] == [[0], [0, 1, -100, 1, 0, 1], [0, 1, 0, 1]]
     assert [len(reading.prompt.ids) for reading in readings] == reader.lengths
     assert readings[1].text == readings[1].prompt.ids
     assert "line xxxxxx\nline xxxxxxx\n" in tiny_tokenizer.decode(readings[2].text)
@@ -226,16 +236,16 @@ def test_each_epoch_reads_a_page_otherwise_and_a_resumed_one_the_same(tiny_token
     for epoch in range(40):
         reading = reader.read(1, epoch)
         assert reading == again.read(1, epoch)
-        assert len(reading.labels) == reading.prompt.num_lines
+        assert len(reading.targets) == reading.prompt.num_lines
         text = tiny_tokenizer.decode(reading.text[: len(reading.text) - reading.prompt.num_lines])
         lengths = [len(line) + 1 for line in text.splitlines() if line.startswith("line")]
-        assert [label_of_line[length] for length in lengths] == reading.labels  # each line keeps its own verdict
+        assert [label_of_line[length] for length in lengths] == reading.targets  # each line keeps its own verdict
         assert len(reading.prompt.ids) <= max(reader.lengths)
         places = reading.prompt.ids[-reading.prompt.num_lines :]
         assert set(places) == {tiny_tokenizer.eos_token_id}
         seen.add(tuple(reading.prompt.ids))
         starts.add(lengths[0])
-        assert reader.read(0, epoch).labels == [0]  # a page of one line has nothing to leave out
+        assert reader.read(0, epoch).targets == [0]  # a page of one line has nothing to leave out
     assert len(seen) > 35
     assert len(starts) > 3
 
@@ -281,6 +291,49 @@ def test_verdicts_of_an_example() -> None:
     program = "remove_lines(line_start=5, line_end=6)\nremove_lines(line_start=9, line_end=12)"
     example = Example("x", "a\nb\nc\nd\ne", program, 5, frozenset({6, 8}))
     assert verdicts_of(example) == "-?=?-"
+
+
+def test_what_labels_and_a_teacher_say_together() -> None:
+    chunk = Chunk(0, "a\nb\nc")
+    assert LineExample("x", chunk, "=-?").targets(0.5) == [0, 1, None]
+    example = LineExample("x", chunk, "=-?", (0.2, 0.4, 0.9))
+    assert example.targets(0.0) == [0, 1, None]
+    assert example.targets(0.25) == pytest.approx([0.05, 0.85, 0.9])
+    assert example.targets(1.0) == [0.2, 0.4, 0.9]
+
+
+def test_a_teacher_reaches_the_training(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in (split / "chunk_train.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["teacher"] = [0.25] * (row["text"].count("\n") + 1)
+    numbers = range(rows[0]["first_line"], rows[0]["first_line"] + len(rows[0]["teacher"]))
+    whole = rows[0] | {"id": "unlabelled", "ambiguous_lines": list(numbers)}
+    (split / "chunk_train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, whole]))
+    data = export(split, tiny_checkpoint, tmp_path / "data")
+    exported = list(read_line_examples(data / "train.jsonl"))
+    assert len(exported) == len(rows) + 1  # what only a teacher has judged is an example, too
+    assert set(exported[-1].verdicts) == {"?"}
+    assert exported[-1].teacher == (0.25,) * len(exported[-1].verdicts)
+    # Taught by the teacher alone, it says what the teacher says.
+    options = ["train", "--data", data, "--base", tiny_checkpoint, *TRAINING, "--teacher_weight", 1]
+    run(*options, "--output", tmp_path / "train")
+    checkpoint = sorted((tmp_path / "train/checkpoints").iterdir())[-1]
+    run("validate", "--checkpoint", checkpoint, "--examples", split, "--output", tmp_path / "scored")
+    (predictions,) = (tmp_path / "scored").glob("*/predictions.jsonl")
+    judged = [json.loads(line)["line_probabilities"] for line in predictions.read_text().splitlines()]
+    assert all(0.15 < probability < 0.35 for of_chunk in judged for probability in of_chunk)
+    assert main("adaptation", VERBS, [*map(str, options), "--teacher_weight", "1.5", "--output", "unused"]) == 2
+    assert "teacher_weight is 1.5: it must be between 0 and 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("teacher", [[0.5], [0.5, 2, 0], [0.5, "x", 0], "high", 3])
+def test_a_teacher_has_a_probability_a_line(tmp_path: Path, teacher: object) -> None:
+    row = {"id": "x", "text": "a\nb\nc", "program": "keep_chunk()", "teacher": teacher}
+    (tmp_path / "chunk_train.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UserError, match="must be a list of 3 numbers from 0 to 1, one a line"):
+        list(read_examples(tmp_path / "chunk_train.jsonl"))
 
 
 def test_a_file_without_a_verdict_a_line_is_refused(tmp_path: Path) -> None:

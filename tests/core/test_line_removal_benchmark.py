@@ -12,7 +12,6 @@ import pytest
 from benchmarks import line_removal
 from benchmarks.labelled_pages import Page
 from benchmarks.line_removal import Row, interval_of_f1
-from benchmarks.line_trees import best_threshold
 from prox.confusion import Counts
 
 MENU = ["Start", "Products and prices", "© 2020 Example. All rights reserved.", "Share this"]
@@ -175,7 +174,7 @@ def test_intervals_draw_documents() -> None:
 def test_the_threshold_is_the_best_and_counts_no_ambiguous_line() -> None:
     labelled = Page("a", "one\ntwo\nthree\nfour", noise=frozenset({0, 1}), ambiguous=frozenset({3}))
     probabilities = [line_removal.np.array([0.9, 0.3, 0.2, 0.1])]
-    assert best_threshold([labelled], probabilities) == 0.3
+    assert line_removal.best_threshold([labelled], probabilities) == 0.3
     row: Row = line_removal.score("trees", [labelled], line_removal.above(0.3, probabilities), seed=0)
     assert (row.f1, row.lines) == (1, 3)
 

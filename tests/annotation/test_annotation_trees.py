@@ -1,0 +1,139 @@
+"""`trees`: what boosted trees say of lines, and what `pairs` makes of it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datatrove.data import Document
+
+from annotation import tables
+from annotation.__main__ import VERBS
+from annotation.labels import Unusable, clean_by_teacher
+from annotation.line_trees import FOLDS, folds_of, page_features
+from prox import units
+from prox.command import main
+
+PROSE = "The library reads the file, and keeps in memory what it needs, since machines are small."
+Artefact = Callable[..., Path]
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Artefact:
+    """Writes documents (id, text, metadata) as an artefact with a name."""
+
+    def make(name: str, *documents: tuple[str, str, dict[str, Any]]) -> Path:
+        rows = [{"id": key, "text": text, "metadata": json.dumps(metadata)} for key, text, metadata in documents]
+        units.write_unit(tmp_path / name / units.DOCUMENTS / units.unit_name(0), rows, units.DOCUMENT_SCHEMA)
+        (tmp_path / name / "_SUCCESS").write_text('{"fingerprint": "", "summary": {}}')
+        return tmp_path / name
+
+    return make
+
+
+def pages(count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Pages with a menu before and a footer behind their text; of one, the labels can't be read."""
+    for number in range(count):
+        lines = ["Home", "About us", f"Story {number}", *[f"{PROSE} {number}"] * 4, "Share", "© all rights reserved"]
+        noise: Any = [0, 1, 7, 8] if number != 3 else "none"
+        yield f"p{number}", "\n".join(lines), {"noise": noise, "open": [2], "url": f"https://site{number}.example/"}
+
+
+def run(*arguments: object) -> int:
+    return main("annotation", VERBS, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def judged(artefact: Artefact, tmp_path: Path) -> Path:
+    """Twenty labelled pages, one that can't be used, and one without labels, judged."""
+    labelled = artefact("labelled", *pages(21))
+    raw = artefact("raw", ("r", f"About us\n{PROSE}\nShare", {"url": "https://raw.example/"}))
+    options = ["--noise_lines_column", "noise", "--ambiguous_lines_column", "open", "--unlabelled_documents", raw]
+    assert run("trees", "--documents", labelled, *options, "--output", tmp_path / "trees") == 0
+    return tmp_path / "trees"
+
+
+def test_trees_judge_labelled_and_unlabelled_pages(judged: Path) -> None:
+    documents = {document.id: document for document in units.iterate_documents(judged)}
+    assert len(documents) == 21
+    (aside,) = tables.read_rows(judged / tables.ASIDE)
+    assert (aside["id"], aside["reason"].partition(":")[0]) == ("p3", "labels_unreadable")
+    for document in documents.values():
+        teacher = document.metadata["teacher"]
+        lines = document.text.split("\n")
+        assert len(teacher) == len(lines)
+        said = [probability > 0.5 for line, probability in zip(lines, teacher, strict=True) if "Story" not in line]
+        assert said == [PROSE not in line for line in lines if "Story" not in line]
+
+
+def test_pairs_carry_what_the_trees_say(judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["--noise_lines_column", "noise", "--ambiguous_lines_column", "open", "--teacher_column", "teacher"]
+    options = ["pairs", "--documents", judged, *columns, "--min_clean_words", 5]
+    assert run(*options, "--kind", "tagger", "--output", tmp_path / "sets") == 0
+    rows = {
+        row["id"]: row for side in ("train", "valid") for row in tables.read_rows(tmp_path / f"sets/chunk_{side}.jsonl")
+    }
+    assert len(rows) == 21
+    assert all(len(row["teacher"]) == row["text"].count("\n") + 1 for row in rows.values())
+    assert rows["r"]["ambiguous_lines"] == [0, 1, 2]  # no label at all
+    assert rows["r"]["program"] == "remove_lines(line_start=0, line_end=0)\nremove_lines(line_start=2, line_end=2)"
+    assert rows["p0"]["ambiguous_lines"] == [2]
+    assert "r" in {row["id"] for row in tables.read_rows(tmp_path / "sets/chunk_train.jsonl")}
+    card = json.loads((tmp_path / "sets/card.json").read_text())["documents"]
+    assert (card["judged_by_a_teacher"], card["taught_by_the_teacher_alone"]) == (21, 1)
+
+    assert run(*options, "--output", tmp_path / "generative") == 2
+    assert run(*options, "--kind", "tagger", "--teacher_column", "trees", "--output", tmp_path / "none") == 1
+    said = capsys.readouterr().err
+    assert "it goes with --kind tagger and --noise_lines_column" in said
+    assert "--teacher_column 'trees': no document of" in said
+
+
+def test_chunks_have_their_own_part_of_it(judged: Path, tmp_path: Path) -> None:
+    columns = ["--noise_lines_column", "noise", "--teacher_column", "teacher", "--kind", "tagger"]
+    options = ["--documents", judged, *columns, "--min_clean_words", 5, "--window", 40, "--output", tmp_path / "sets"]
+    assert run("pairs", *options) == 0
+    teacher = {document.id: document.metadata["teacher"] for document in units.iterate_documents(judged)}
+    rows = tables.read_rows(tmp_path / "sets/chunk_train.jsonl")
+    assert any(row["first_line"] for row in rows)
+    for row in rows:
+        last = row["first_line"] + row["text"].count("\n") + 1
+        assert row["teacher"] == teacher[row["id"]][row["first_line"] : last]
+
+
+@pytest.mark.parametrize("teacher", [[0.5], [0.5, 1.5], [0.5, None], "high"])
+def test_a_teacher_that_is_none_sets_the_page_aside(teacher: object) -> None:
+    document = Document("a\nb", "x", metadata={"noise": [], "teacher": teacher})
+    with pytest.raises(Unusable, match="teacher_unreadable: 'teacher' holds"):
+        clean_by_teacher(document, "teacher", "noise")
+
+
+def test_a_page_that_no_teacher_saw_has_its_labels() -> None:
+    document = Document("a\nb", "x", metadata={"noise": [1]})
+    cleaning = clean_by_teacher(document, "teacher", "noise")
+    assert (cleaning.text, cleaning.teacher) == ("a", ())
+    with pytest.raises(Unusable, match="labels_missing"):
+        clean_by_teacher(Document("a\nb", "x"), "teacher", "noise")
+
+
+def test_too_few_labels_are_refused(artefact: Artefact, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = artefact("few", *pages(FOLDS))  # one of which can't be read
+    assert run("trees", "--documents", few, "--noise_lines_column", "noise", "--output", tmp_path / "trees") == 1
+    assert "holds 4 documents whose labels can be read (set aside: {'labels_unreadable': 1})" in capsys.readouterr().err
+
+
+def test_a_site_is_held_out_whole() -> None:
+    sites = [f"site{number % 17}" for number in range(60)]
+    folds = folds_of(sites, seed=0)
+    assert set(folds) == set(range(FOLDS))
+    for site in sites:
+        assert len({fold for of, fold in zip(sites, folds, strict=True) if of == site}) == 1
+
+
+def test_features_beyond_the_page_are_missing() -> None:
+    features = page_features(["one line", "another"], np.array([0.5, -0.5]))
+    assert features.shape[0] == 2
+    assert np.isnan(features[0]).any()
+    np.testing.assert_array_equal(features[:, :4], [[0, 0, 1, 2], [1, 0.5, 0, 2]])
