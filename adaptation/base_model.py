@@ -1,9 +1,13 @@
 """What a base model's folder or hub page says of it, before its weights are loaded."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prox.engines.prompts import num_positions
 from prox.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class BaseModel:
     """Rows of its embeddings."""
     positions: int | None
     """Longest sequence in tokens; None where the architecture has no limit of its own."""
+    reach: int | None = None
+    """How many tokens back its layers look, where none of them looks at all (sliding windows)."""
 
 
 def read_base(base: str) -> BaseModel:
@@ -33,4 +39,11 @@ def read_base(base: str) -> BaseModel:
         is_causal=config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         vocab_size=config.get_text_config().vocab_size,
         positions=num_positions(config),
+        reach=_reach(config.get_text_config()),
     )
+
+
+def _reach(config: "PreTrainedConfig") -> int | None:
+    window = getattr(config, "sliding_window", None)
+    looks_everywhere = any("full" in kind for kind in getattr(config, "layer_types", None) or ())
+    return window if getattr(config, "use_sliding_window", True) and not looks_everywhere else None

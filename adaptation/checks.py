@@ -29,7 +29,7 @@ def check_base(base: str, report: dict[str, Any]) -> None:
 
     Raises:
         UserError: another tokenizer than the examples were cut with, fewer embeddings than tokens, fewer positions than
-            the longest example, or no causal language model.
+            the longest example, a tagger's lines out of its sight, or no causal language model.
     """
     found = read_base(base)
     if not found.is_causal:
@@ -52,6 +52,13 @@ def check_base(base: str, report: dict[str, Any]) -> None:
         raise UserError(
             f"the data was exported for a context of {report['context']} tokens, but base {base!r} has "
             f"{found.positions} positions: run adaptation export with this base"
+        )
+    is_tagger = report["max_new_tokens"] is None
+    longest = report["splits"]["train"]["longest_prompt"]
+    if is_tagger and found.reach is not None and found.reach < longest:
+        raise UserError(
+            f"the data hold prompts of {longest} tokens, but base {base!r} looks back over {found.reach} (sliding "
+            "window): a line would not be seen where it is judged; cut smaller chunks (--window of annotation pairs)"
         )
 
 

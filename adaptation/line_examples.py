@@ -13,15 +13,16 @@ from adaptation.examples import Example
 from prox.chunking import Chunk
 from prox.confusion import removed_lines
 from prox.errors import UserError
-from prox.tagging import LinePromptRenderer
+from prox.spelling import LEAST_LETTERS, Spelling
+from prox.tagging import LinePromptRenderer, encode_lines
 
 KEEP, REMOVE, OPEN = "=-?"
 """How a verdict is written in the files; an open one teaches nothing."""
 VALUES = {KEEP: 0.0, REMOVE: 1.0}
 TAUGHT_QUANTILE = 0.99
-ROOM_BEYOND = 1.5
-ASCII_LIMIT = 1.2
-"""ASCII takes a token a character at most, whatever the tokenizer; more is another script, spelled in bytes."""
+ROOM_BEYOND = 1.1
+"""How many more tokens a letter than 99 of 100 training pages a page may take: where these are English, three in a
+thousand take more than 1.1 times as many, and Italian and German pages 1.11 times or more (docs/benchmarks.md)."""
 
 
 def verdicts_of(example: Example) -> str:
@@ -38,17 +39,16 @@ class LineExampleWriter(ExampleWriter):
     """Renders examples for a tagger and counts what it leaves out."""
 
     renderer: LinePromptRenderer
-    ratios: list[float] = field(default_factory=list)
-    """Tokens a character of the split's examples."""
+    spellings: dict[str, Spelling] = field(default_factory=dict)
+    """Of the split's pages, by id."""
 
     def write(self, source: Path, target: Path) -> dict[str, Any]:
-        """See ``ExampleWriter.write``; ``max_tokens_per_character`` is half more than 99 of 100 examples take, and no
-        less than any ASCII text does: a tokenizer made for English takes 1.6 of Russian, and 2.0 of Japanese.
-        """
-        self.ratios.clear()
+        """See ``ExampleWriter.write``; ``max_tokens_per_letter`` is a little more than 99 of 100 pages take."""
+        self.spellings.clear()
         report = super().write(source, target)
-        limit = ROOM_BEYOND * float(np.quantile(self.ratios, TAUGHT_QUANTILE)) if self.ratios else None
-        return report | {"max_tokens_per_character": limit and round(max(ASCII_LIMIT, limit), 3)}
+        ratios = [page.tokens_per_letter for page in self.spellings.values() if page.letters >= LEAST_LETTERS]
+        limit = round(ROOM_BEYOND * float(np.quantile(ratios, TAUGHT_QUANTILE)), 3) if ratios else None
+        return report | {"max_tokens_per_letter": limit}
 
     def row(self, example: Example) -> dict[str, Any] | None:
         """One record; None for an example that can't be taught, whose reason is counted."""
@@ -60,12 +60,14 @@ class LineExampleWriter(ExampleWriter):
         if set(verdicts) == {OPEN} and not example.teacher:
             self.dropped["no_verdict"] += 1
             return None
-        prompt = self.renderer.chunk(Chunk(example.first_line, example.text))
+        shown = self.renderer.dialogue.shown(example.text).split("\n")
+        lines = encode_lines(self.renderer.tokenizer, shown)
+        prompt = self.renderer.prompt(shown, lines)
         if prompt is None:
             self.dropped["prompt_too_long"] += 1
             return None
-        num_text_tokens = len(prompt.ids) - prompt.num_lines - self.renderer.frame_tokens
-        self.ratios.append(num_text_tokens / (len(self.renderer.dialogue.shown(example.text)) + 1))
+        spelling = self.renderer.spelling(shown, lines)
+        self.spellings[example.id] = self.spellings.get(example.id, Spelling()) + spelling
         self.num_tokens += len(prompt.ids)
         self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         return {

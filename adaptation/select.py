@@ -93,7 +93,7 @@ def model_card(metrics: dict[str, Any], best: dict[str, Any], dtype: str = "as_t
         "",
         f"- Base model: `{training.get('base', 'not recorded')}`",
         f"- Fine-tuning: {_training_line(training, dialogue)}",
-        *([f"- Weights: trained and scored in float32, stored in {dtype}"] if dtype != "as_trained" else []),
+        *([f"- Weights: trained in float32, stored in {dtype}"] if dtype != "as_trained" else []),
         f"- Examples: `{metrics['examples']}`",
         f"- Annotator: {(metrics['annotation'] or {}).get('annotator', 'not recorded')}",
         "",

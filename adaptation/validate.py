@@ -261,7 +261,9 @@ def one_line(task: Task, name: str, metrics: dict[str, Any]) -> str:
     if task == "document":
         return f"{text} (keep all: F1 {metrics['baselines']['keep_all']['f1']:.4f})"
     if metrics["dialogue"].get("kind") == "tagger":
-        return f"{text}, threshold {metrics['dialogue']['remove_threshold']:g}"
+        unasked = metrics["share_prompt_cut"]
+        text += f", threshold {metrics['dialogue']['remove_threshold']:g}"
+        return f"{text}, {unasked:.1%} not asked about (too long, or another script)" if unasked else text
     tokens = metrics["mean_generated_tokens"]
     return f"{text}, unparsable {metrics['share_unparsable']:.1%}, {tokens:.1f} tokens a program"
 

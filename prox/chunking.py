@@ -18,7 +18,7 @@ MIN_LINE_CHARACTERS = 20
 """Fewer characters of a line say nothing about it."""
 
 
-LONGER_THAN_WINDOW, SCRIPT_NOT_TAUGHT = SKIP_REASONS = ("longer_than_window", "script_not_taught")
+LONGER_THAN_WINDOW, LANGUAGE_NOT_TAUGHT = SKIP_REASONS = ("longer_than_window", "language_not_taught")
 """Why no refiner sees a chunk."""
 
 

@@ -64,9 +64,9 @@ class Dialogue:
     """What a tagger foretells behind a line to remove."""
     remove_threshold: float = 0.5
     """A tagger removes the lines whose probability of removal reaches this; the valid split says which (`validate`)."""
-    max_tokens_per_character: float | None = None
-    """A tagger is not asked about chunks that take more tokens a character: they are in a script it was not taught, and
-    its tokenizer spells them in bytes. `adaptation export` fills it in from the training chunks."""
+    max_tokens_per_letter: float | None = None
+    """A tagger is not asked about documents whose letters take more tokens (`prox.spelling`): they are in a language it
+    was not taught. `adaptation export` fills it in from the training pages."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -86,6 +86,10 @@ class Dialogue:
                 found.append(f"dialogue.{name} is {value}: give {least} or more, or leave it unset")
         if self.numbering == "chunk" and self.style != "compact":
             found.append("dialogue.numbering is chunk, but style is calls: only the compact style is renumbered")
+        if self.max_tokens_per_letter is not None and self.max_tokens_per_letter <= 0:
+            found.append(
+                f"dialogue.max_tokens_per_letter is {self.max_tokens_per_letter}: it must be above 0, or unset"
+            )
         if not 0 < self.remove_threshold < 1:
             found.append(f"dialogue.remove_threshold is {self.remove_threshold}: it must lie between 0 and 1")
         if self.kind == "tagger" and (self.style, self.numbering, self.keep_penalty) != ("calls", "document", 0):
@@ -157,7 +161,34 @@ class Dialogue:
 def load_dialogue(checkpoint: Path | str, fallback: Dialogue) -> Dialogue:
     """The dialogue stored beside a local checkpoint, else ``fallback`` (hub names, foreign checkpoints)."""
     path = Path(checkpoint) / FILE_NAME
-    return Dialogue(**artifact.read_json(path)) if path.is_file() else fallback
+    if not path.is_file():
+        return fallback
+    try:
+        return Dialogue(**artifact.read_json(path))
+    except TypeError as error:
+        raise UserError(f"{path} is of another version of this project ({error}): make the checkpoint anew") from None
+
+
+def refuse_dialogue_on_hub(checkpoint: str) -> None:
+    """Raises ``UserError`` for a hub name whose repository brings a dialogue: configs look for it on this disk, before
+    anything is downloaded, and would have the refiner asked otherwise than it was taught.
+    """
+    from transformers.utils import cached_file
+
+    if Path(checkpoint).exists():
+        return
+    found = cached_file(
+        checkpoint,
+        FILE_NAME,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found:
+        raise UserError(
+            f"checkpoint {checkpoint!r} brings a {FILE_NAME}, which is read from folders only: download it (hf "
+            f"download {checkpoint} --local-dir FOLDER) and give the folder"
+        )
 
 
 def chat_frame(tokenizer: "PreTrainedTokenizerBase", system: str) -> tuple[str, str]:

@@ -9,14 +9,16 @@ Which line a place is about is said by its *position*: it has that of the line's
 embeddings then put it. So lines need no numbers, which cost up to six tokens each, and nothing has to be looked up.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from prox.chunking import SCRIPT_NOT_TAUGHT, Chunk, Counter, pack_lines
+from prox.chunking import LANGUAGE_NOT_TAUGHT, LONGER_THAN_WINDOW, Chunk, Counter, pack_lines
 from prox.errors import UserError
 from prox.operations import KeepChunk, Style, remove_numbers, render_program
+from prox.spelling import Speller, Spelling
 from prox.token_cuts import encode_batch
 
 if TYPE_CHECKING:
@@ -77,11 +79,6 @@ def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> 
     return [encoding.ids for encoding in encode_batch(tokenizer, [line + "\n" for line in lines])]
 
 
-def tokens_per_character(shown: Sequence[str], lines: Sequence[list[int]]) -> float:
-    """Of lines and their ids, line breaks included."""
-    return sum(map(len, lines)) / (sum(map(len, shown)) + len(shown))
-
-
 def count_with_places(tokenizer: "PreTrainedTokenizerBase") -> Counter:
     """A counter of a line's tokens in a tagger's prompt: its own, and the place where it is judged."""
     return lambda lines: [len(ids) + 1 for ids in encode_lines(tokenizer, lines)]
@@ -133,35 +130,49 @@ class LinePromptRenderer:
         distinct = list(dict.fromkeys(line for lines in shown for line in lines))
         ids_of = dict(zip(distinct, encode_lines(self.tokenizer, distinct), strict=True))
         found = []
+        limit = self.dialogue.max_tokens_per_letter
         for lines, short in zip(documents, shown, strict=True):
             ids = [ids_of[line] for line in short]
             chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
-            spans = [slice(chunk.first_line, chunk.end_line) for chunk in chunks]
-            prompts = [
-                None if chunk.skipped else self.prompt(short[span], ids[span])
-                for chunk, span in zip(chunks, spans, strict=True)
-            ]
-            found.append(
-                [
-                    (chunk if prompt or chunk.skipped else _untaught(chunk), prompt)
-                    for chunk, prompt in zip(chunks, prompts, strict=True)
-                ]
-            )
+            is_foreign = limit is not None and self.spelling(short, ids).is_foreign(limit)
+            found.append([self._asked(chunk, short, ids, is_foreign) for chunk in chunks])
         return found
+
+    def _asked(
+        self, chunk: Chunk, shown: Sequence[str], lines: Sequence[list[int]], is_foreign: bool
+    ) -> tuple[Chunk, LinePrompt | None]:
+        """A chunk of a document (its lines as they are shown, and their ids) with its prompt, or ``skipped``."""
+        if chunk.skipped:
+            return chunk, None
+        span = slice(chunk.first_line, chunk.end_line)
+        reason = LANGUAGE_NOT_TAUGHT if is_foreign else self._refusal(shown[span], lines[span])
+        if reason:
+            return replace(chunk, skipped=True, skip_reason=reason), None
+        return chunk, self._make(lines[span])
+
+    def spelling(self, shown: Sequence[str], lines: Sequence[list[int]]) -> Spelling:
+        """How lines, with their ids, are spelled."""
+        return self._speller.count(zip(shown, lines, strict=True))
+
+    @functools.cached_property
+    def _speller(self) -> Speller:
+        return Speller(self.tokenizer)
 
     def prompt(self, shown: Sequence[str], lines: Sequence[list[int]]) -> LinePrompt | None:
         """The prompt of lines as they are shown, with their ids; None as ``chunk`` says."""
-        limit = self.dialogue.max_tokens_per_character
-        if limit is not None and tokens_per_character(shown, lines) > limit:
-            return None
+        return None if self._refusal(shown, lines) else self._make(lines)
+
+    def _refusal(self, shown: Sequence[str], lines: Sequence[list[int]]) -> str | None:
+        """Why these lines can't be asked about."""
+        limit = self.dialogue.max_tokens_per_letter
+        if limit is not None and self.spelling(shown, lines).is_spelled_in_bytes(limit):
+            return LANGUAGE_NOT_TAUGHT
+        num_tokens = self.frame_tokens + sum(map(len, lines)) + len(lines)
+        return LONGER_THAN_WINDOW if num_tokens > self._max_tokens else None
+
+    def _make(self, lines: Sequence[list[int]]) -> LinePrompt:
         ends = list(accumulate(map(len, lines), initial=len(self._before)))[1:]
         num_tokens = ends[-1] + len(self._after)
-        if num_tokens + len(lines) > self._max_tokens:
-            return None
         ids = [*self._before, *(one for line in lines for one in line), *self._after, *[self._place] * len(lines)]
         positions = [*range(num_tokens), *(max(end - 1, 0) for end in ends)]
         return LinePrompt(ids, positions, len(lines))
-
-
-def _untaught(chunk: Chunk) -> Chunk:
-    return replace(chunk, skipped=True, skip_reason=SCRIPT_NOT_TAUGHT)

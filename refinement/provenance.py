@@ -39,12 +39,16 @@ class Step:
         return (self.asked().record.get("config", {}).get("refiner") or {}).get("checkpoint", "")
 
     def dialogue(self) -> dict[str, Any]:
-        """How the refiner was asked: as kept beside the documents, else beside the checkpoint, else as configured."""
+        """How the refiner was asked: as kept beside the documents, else beside the checkpoint, else as configured; with
+        the threshold of this step, where it has one of its own.
+        """
         asked = self.asked()
+        threshold = self.record.get("config", {}).get("remove_threshold")
+        own = {} if threshold is None else {"remove_threshold": threshold}
         for folder in (asked.folder, Path(self.refiner())):
             if (folder / FILE_NAME).is_file():
-                return read_json(folder / FILE_NAME)
-        return (asked.record.get("config", {}).get("refiner") or {}).get("dialogue", {})
+                return read_json(folder / FILE_NAME) | own
+        return (asked.record.get("config", {}).get("refiner") or {}).get("dialogue", {}) | own
 
     def summary(self) -> dict[str, Any]:
         """The step's own ``stats.json``; empty for a foreign folder."""

@@ -4,14 +4,14 @@ import copy
 import functools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prox.artifact import read_json, write_json
 from prox.chunk_refiner import engine_for
-from prox.dialogue import FILE_NAME, Dialogue, load_dialogue
-from prox.engines import Engine, load_engine
+from prox.dialogue import FILE_NAME, Dialogue, load_dialogue, refuse_dialogue_on_hub
+from prox.engines import Engine, EngineConfig, load_engine
 from prox.errors import UserError
 from refinement.configs import RefinerStepConfig
 
@@ -52,11 +52,27 @@ class Refiner:
 def load_refiner(config: RefinerStepConfig) -> Refiner:
     """Loads the checkpoint, once a process; a ``dialogue.json`` beside it wins over the config's dialogue."""
     checkpoint = config.refiner.checkpoint
+    refuse_dialogue_on_hub(checkpoint)
     dialogue = load_dialogue(checkpoint, config.refiner.dialogue)
     if config.refiner.dialogue not in (Dialogue(), dialogue):
         log_once(f"--refiner.dialogue is not used: {checkpoint} brings a {FILE_NAME} that says how it is asked")
-    engine = load_engine(engine_for(config.engine, dialogue), checkpoint)
+    engine = load_engine(engine_for(engine_as_before(config), dialogue), checkpoint)
     return Refiner(engine, dialogue.resolved(engine.tokenizer))
+
+
+def engine_as_before(config: RefinerStepConfig) -> EngineConfig:
+    """The engine's config; where an earlier run began the output, `auto` is the number format that it asked in: what it
+    would be here depends on the machine.
+    """
+    dtype = _dtype_of_before(config.output / ASKED)
+    use = dtype if config.engine.dtype == "auto" and config.engine.kind != "server" else None
+    return replace(config.engine, dtype=use) if use else config.engine
+
+
+@functools.lru_cache(maxsize=1)
+def _dtype_of_before(asked: Path) -> str | None:
+    """As this process found it first: what it writes there itself must not have the engine loaded anew."""
+    return read_json(asked)["dtype"] if asked.is_file() else None
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,7 +16,8 @@
 #   --workers N                files read at once, then units refined at once; each has a process of its own, and when
 #                              refining a refiner of its own (executor local; default: 1)
 #   -- more                    further options of both refining steps, as `--executor.slurm.partition gpu`; reading the
-#                              files takes those of `--executor.` too, but no GPUs
+#                              files takes those of `--executor.` too, but no GPUs, and what only chunks know
+#                              (`--remove_threshold`, `--guards.`, ...) goes to their step alone
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -55,17 +56,22 @@ for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
 done
 start_recipe refine
 
-# What of the further options holds for reading too: where it runs, without the refiners' GPUs.
+# What of the further options holds for reading too: where it runs, without the refiners' GPUs; and what for chunks only.
 WHERE=(--executor.kind "$EXECUTOR" --workers "$WORKERS")
-HOW=(--engine.kind "$ENGINE" "${WHERE[@]}" "$@")
+HOW=(--engine.kind "$ENGINE" "${WHERE[@]}") OF_CHUNKS=()
 while [ $# -gt 0 ]; do
     OPTION=("$1")
     shift
     case ${OPTION[0]} in *=*) ;; --*) while [ $# -gt 0 ] && [[ $1 != --* ]]; do OPTION+=("$1"); shift; done ;; esac
     case ${OPTION[0]} in
+        --remove_threshold* | --guards.* | --document_guards.* | --window* | --max_calls* | --engine.compile*)
+            OF_CHUNKS+=("${OPTION[@]}")
+            continue
+            ;;
         --executor.*.gpus_per_task | --executor.*.gpus_per_task=*) ;;
         --executor.*) WHERE+=("${OPTION[@]}") ;;
     esac
+    HOW+=("${OPTION[@]}")
 done
 
 step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus.text_column "$TEXT_COLUMN" \
@@ -77,7 +83,7 @@ if [ -n "$DOCUMENT_REFINER" ]; then
     ARMS+=(--arms.prox-d "$RUN/document") LEFT=$RUN/document REFINED=prox-d+c
 fi
 step refinement "$CHUNK" --documents "$LEFT" --refiner.checkpoint "$CHUNK_REFINER" \
-    --engine.base_url "$CHUNK_URL" "${HOW[@]}" --output "$RUN/chunk"
+    --engine.base_url "$CHUNK_URL" "${HOW[@]}" "${OF_CHUNKS[@]}" --output "$RUN/chunk"
 step refinement stats --tokenizer "$CHUNK_REFINER" --workers "$WORKERS" --output "$RUN/stats" \
     "${ARMS[@]}" "--arms.$REFINED" "$RUN/chunk"
 printf 'card, counts, lengths and cost: %s\n' "$RUN/stats"

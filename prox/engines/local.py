@@ -1,6 +1,7 @@
 """The local engine: transformers in process, batched by length. The default on CPU and for small models."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
 JUDGE_BATCH_TOKENS = {"cpu": 3_072, "cuda": 65_536}
 """Of one prefill, nothing is kept but the hidden states: on a CPU, batches that stay in its caches are faster."""
+NOT_A_NUMBER = Failure("its probabilities are not numbers: try engine.dtype bfloat16 or float32", is_refusal=True)
 LOOP_CHECK_STEPS = 16
 """Decoding steps between two looks for loops; a look costs about as much as a step of a tiny model."""
 
@@ -207,7 +209,8 @@ class LocalEngine:
             logits = verdict_logits(self.model, hidden, verdicts)
             probabilities = iter(torch.softmax(logits, dim=-1)[:, 1].tolist())
             for index in indices:
-                answers[index] = list(itertools.islice(probabilities, prompts[index].num_lines))
+                of_prompt = list(itertools.islice(probabilities, prompts[index].num_lines))
+                answers[index] = NOT_A_NUMBER if any(map(math.isnan, of_prompt)) else of_prompt
         return answers
 
     def chat(

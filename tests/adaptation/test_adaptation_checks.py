@@ -62,6 +62,26 @@ def test_a_base_that_does_not_fit(data: Path, base: Path, spoil: Callable[[Path]
         check_base(str(base), report(data))
 
 
+@pytest.mark.parametrize(
+    ("window", "layers", "refused"),
+    [(48, None, True), (48, ["sliding_attention", "full_attention"], False), (4_096, None, False)],
+)
+def test_a_tagger_s_base_sees_its_lines(
+    data: Path, base: Path, window: int, layers: list[str] | None, refused: bool
+) -> None:
+    edit(base / "config.json", model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=window)
+    edit(base / "config.json", layer_types=layers)
+    facts = report(data)
+    check_base(str(base), facts)  # what writes programs needs not see all of its prompt at once
+    facts["max_new_tokens"] = None
+    facts["splits"]["train"]["longest_prompt"] = 60
+    if not refused:
+        check_base(str(base), facts)
+        return
+    with pytest.raises(UserError, match=r"hold prompts of 60 tokens, but base .* looks back over 48"):
+        check_base(str(base), facts)
+
+
 def test_a_template_that_the_prompts_were_not_rendered_with(data: Path) -> None:
     edit(data / "dialogue.json", layout="llama2", system="You are a refiner.")
     with pytest.raises(UserError, match=r"begins with '\[doc\].*asks with '\[INST\] <<SYS>>"):

@@ -71,12 +71,14 @@ def test_a_tagger_is_trained_chosen_and_used(
     assert best["calibration"]["brier_score"] < 0.1
     dialogue = load_dialogue(refiner, Dialogue())
     threshold = dialogue.remove_threshold
-    assert 1.2 <= dialogue.max_tokens_per_character < 2
+    assert 0.3 < dialogue.max_tokens_per_letter < 0.6
     assert dialogue.max_new_tokens is None
     assert threshold == best["dialogue"]["remove_threshold"]
     assert "probability of removing a line" in (refiner / "README.md").read_text()
 
     pages = [{"id": "a", "text": f"{NAVIGATION}\n{SENTENCES[1]}\n{SENTENCES[2]}"}, {"id": "b", "text": SENTENCES[0]}]
+    long = " ".join(SENTENCES * 100)  # a line that no prompt has room for
+    pages.append({"id": "c", "text": f"{SENTENCES[0]}\n{long}"})
     (tmp_path / "pages.jsonl").write_text("".join(json.dumps(page) + "\n" for page in pages))
     ingest = ["ingest", "--corpus.path", str(tmp_path / "pages.jsonl"), "--output", str(tmp_path / "ingest")]
     options = ["--documents", str(tmp_path / "ingest"), "--refiner.checkpoint", str(refiner)]
@@ -89,18 +91,29 @@ def test_a_tagger_is_trained_chosen_and_used(
     assert [probability >= threshold for probability in first["line_probabilities"]] == [True, False, False]
     assert first["answer_tokens"] == 0
     assert rows[1]["chunks"][0]["program"] == "keep_chunk()"
+    assert [(one["skip_reason"], one["line_probabilities"] is None) for one in rows[2]["chunks"]] == [
+        (None, False),
+        ("longer_than_window", True),
+    ]
 
     # Another threshold needs no model.
-    high, again = tmp_path / "high", tmp_path / "again"
-    replay = ["replay", "--documents", str(tmp_path / "ingest"), "--ledger", str(tmp_path / "chunk")]
-    assert main("refinement", REFINEMENT, [*replay, "--output", str(again)]) == 0
-    assert main("refinement", REFINEMENT, [*replay, "--remove_threshold", "0.9999999", "--output", str(high)]) == 0
-    texts = {
-        folder: [row["text"] for row in read_rows(unit_files(folder, "documents")[0])]
-        for folder in (tmp_path / "chunk", again, high)
-    }
-    assert texts[again] == texts[tmp_path / "chunk"] == [f"{SENTENCES[1]}\n{SENTENCES[2]}", SENTENCES[0]]
-    assert texts[high] == [page["text"] for page in pages]
+    replay = ["replay", "--documents", str(tmp_path / "ingest"), "--ledger", str(tmp_path / "chunk"), *guards]
+    lowest = min(one for row in rows for chunk in row["chunks"] for one in chunk["line_probabilities"] or ())
+    thresholds = {"again": None, "own": threshold, "high": 0.9999999, "low": lowest}
+    texts = {}
+    for name, value in {"chunk": None, **thresholds}.items():
+        more = [] if value is None else ["--remove_threshold", repr(value)]
+        if name != "chunk":
+            assert main("refinement", REFINEMENT, [*replay, *more, "--output", str(tmp_path / name)]) == 0
+        texts[name] = {row["id"]: row["text"] for row in read_rows(unit_files(tmp_path / name, "documents")[0])}
+    whole = {page["id"]: page["text"] for page in pages}
+    assert texts["chunk"] == texts["again"] == texts["own"] == whole | {"a": f"{SENTENCES[1]}\n{SENTENCES[2]}"}
+    assert texts["high"] == whole
+    assert texts["low"] == {"c": long}  # of the others no line was left
+    # The same asked at that threshold in the first place.
+    asked = [*chunk, "--remove_threshold", "0.9999999"]
+    assert main("refinement", REFINEMENT, [*asked[:-3], str(tmp_path / "asked"), *asked[-2:]]) == 0
+    assert {row["id"]: row["text"] for row in read_rows(unit_files(tmp_path / "asked", "documents")[0])} == whole
 
     # What it can't do is said before work starts.
     document = ["document", *options, "--output", str(tmp_path / "document")]

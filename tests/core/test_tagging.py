@@ -12,7 +12,7 @@ from prox.confusion import removed_lines
 from prox.dialogue import Dialogue
 from prox.errors import UserError
 from prox.program import parse_program
-from prox.tagging import LinePrompt, LinePromptRenderer, program_of_probabilities, verdict_tokens
+from prox.tagging import LinePrompt, LinePromptRenderer, encode_lines, program_of_probabilities, verdict_tokens
 
 TAGGER = Dialogue(kind="tagger", layout="plain", system="", chunk_before="", chunk_after="", bos=False)
 TEXTS = st.text(alphabet=st.sampled_from("ab Ω水.|\n"), max_size=80)
@@ -103,12 +103,34 @@ def test_settings_of_writing_are_no_tagger_s() -> None:
     assert [problem.split(" is ")[0] for problem in faulty.problems()] == ["dialogue.remove_threshold", "dialogue.kind"]
 
 
-def test_scripts_that_were_not_taught_are_kept_and_flagged(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
-    english, russian = "Rivers are fed by rain.\n" * 12, "Реки питаются дождями.\n" * 12
-    renderer = render(tiny_tokenizer, max_tokens_per_character=1.2)
-    pages = renderer.chunks([english, russian, english + russian], 200)
-    assert [any(chunk.skipped for chunk, _ in chunks) for chunks in pages] == [False, True, True]
-    assert all(chunk.skipped == (prompt is None) for chunks in pages for chunk, prompt in chunks)
-    assert {chunk.skip_reason for chunk, _ in pages[1]} == {"script_not_taught"}
+def test_languages_that_were_not_taught_are_kept_and_flagged(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    english, russian = "Rivers are fed by rain.\n" * 20, "Реки питаются дождями.\n" * 20
+    per_letter = render(tiny_tokenizer).spelling([english], encode_lines(tiny_tokenizer, [english])).tokens_per_letter
+    assert per_letter < 1
+    renderer = render(tiny_tokenizer, max_tokens_per_letter=per_letter + 0.01)
+    pages = renderer.chunks([english, russian, english * 9 + russian], 200)
+    # A page of another language is left alone, and of a page's part in another script that part.
+    assert not any(chunk.skipped for chunk, _ in pages[0])
+    assert {chunk.skip_reason for chunk, _ in pages[1]} == {"language_not_taught"}
     assert renderer.chunk(Chunk(0, russian)) is None
+    mixed = render(tiny_tokenizer, max_tokens_per_letter=1.0).chunks([english * 9 + russian], 200)[0]
+    assert [chunk.skipped for chunk, _ in mixed][:5] == [False] * 5
+    assert mixed[-1][0].skip_reason == "language_not_taught"
+    assert all(chunk.skipped == (prompt is None) for chunks in pages for chunk, prompt in chunks)
     assert "".join(chunk.text + "\n" for chunk, _ in pages[1]) == russian + "\n"
+
+
+def test_a_cousin_language_is_known_by_the_whole_page(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    other = "Zxq vwkj qzx."
+    renderer = render(tiny_tokenizer, max_tokens_per_letter=0.8)
+    spelled = renderer.spelling([other], encode_lines(tiny_tokenizer, [other])).tokens_per_letter
+    assert 0.8 < spelled <= 1  # no more than ASCII can take: a chunk by itself would be asked about
+    long, short = renderer.chunks(["\n".join([other] * 40), other], 100)
+    assert {chunk.skip_reason for chunk, _ in long} == {"language_not_taught"}
+    assert not short[0][0].skipped
+    assert renderer.chunk(Chunk(0, other)) is not None
+
+
+def test_a_chunk_that_is_too_long_is_called_so(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    chunks = render(tiny_tokenizer, max_tokens=20).chunks(["many words " * 30], 400)[0]
+    assert [(chunk.skip_reason, prompt) for chunk, prompt in chunks] == [("longer_than_window", None)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prox.chunk_refiner import chunk_refiner, chunk_renderer, engine_for
 from prox.chunking import Chunk
 from prox.dialogue import Dialogue
-from prox.engines import EngineConfig
+from prox.engines import EngineConfig, Failure
 from prox.engines.judging import batches_by_length
 from prox.engines.local import LocalEngine
 from prox.errors import UserError
@@ -66,6 +66,18 @@ def test_compiled_layers_judge_the_same(reference: LocalEngine, tiny_checkpoint:
     compiled = LocalEngine(EngineConfig(compile=True, batch_size=2), str(tiny_checkpoint))
     for found, right in zip(compiled.judge(prompts, verdicts), reference.judge(prompts, verdicts), strict=True):
         assert found == pytest.approx(right, abs=1e-5)
+
+
+def test_what_is_no_number_is_a_failure(tiny_checkpoint: Path) -> None:
+    engine = LocalEngine(EngineConfig(), str(tiny_checkpoint))
+    prompts = prompts_of(engine)
+    embeddings = engine.model.get_input_embeddings().weight
+    with torch.no_grad():
+        embeddings[(set(prompts[1].ids) - set(prompts[2].ids)).pop()] = float("nan")
+    answers = engine.judge([prompts[1], prompts[2]], verdict_tokens(TAGGER, engine.tokenizer))
+    assert isinstance(answers[0], Failure)
+    assert "try engine.dtype" in answers[0].reason
+    assert len(answers[1]) == prompts[2].num_lines  # one broken prompt costs the others nothing
 
 
 def test_only_taggers_are_compiled() -> None:

@@ -2,18 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prox.command import main
-from prox.dialogue import Dialogue, PromptRenderer
+from prox.dialogue import Dialogue, PromptRenderer, refuse_dialogue_on_hub
 from prox.engines import Completion, Engine, EngineConfig, Failure, load_engine
 from prox.errors import UserError
 from prox.units import LEDGER, iterate_documents, read_rows, unit_files
 from refinement.__main__ import VERBS
 from refinement.asking import FEWEST_FAILURES, EngineWatch, check_failed_share
-from refinement.refiner import Refiner
+from refinement.configs import ChunkConfig
+from refinement.refiner import Refiner, engine_as_before
 
 SETTINGS = {
     "document": ["--max_prompt_tokens", "200"],
@@ -195,6 +197,27 @@ def test_units_are_not_asked_with_different_limits(
     asked.write_text(asked.read_text().replace("float32", "bfloat16"))
     assert refine("chunk", units, tiny_checkpoint, tmp_path / "out") == 1
     assert "asked with dtype bfloat16, now float32" in capsys.readouterr().err
+
+
+def test_auto_goes_on_in_the_number_format_of_before(tmp_path: Path) -> None:
+    """Another machine of a cluster would choose another."""
+    config = ChunkConfig(output=tmp_path)
+    assert engine_as_before(config) == config.engine
+    begun = ChunkConfig(output=tmp_path / "begun")
+    begun.output.mkdir()
+    (begun.output / "asked.json").write_text('{"dtype": "bfloat16"}')
+    assert engine_as_before(begun).dtype == "bfloat16"
+    begun.engine = replace(begun.engine, dtype="float32")  # asked for in so many words: refused later, if it differs
+    assert engine_as_before(begun).dtype == "float32"
+
+
+def test_a_dialogue_on_the_hub_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path) -> None:
+    found = {"someone/tagger": "/cache/dialogue.json"}
+    monkeypatch.setattr("transformers.utils.cached_file", lambda name, file, **_: found.get(name))
+    refuse_dialogue_on_hub(str(tiny_checkpoint))
+    refuse_dialogue_on_hub("someone/published")
+    with pytest.raises(UserError, match="hf download someone/tagger --local-dir"):
+        refuse_dialogue_on_hub("someone/tagger")
 
 
 def test_a_constrained_refiner_writes_programs_only(tmp_path: Path, units: Path, tiny_checkpoint: Path) -> None:

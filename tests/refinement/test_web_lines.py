@@ -20,6 +20,15 @@ MENU = [
     "Functions/Types",
 ]
 SENTENCE = "The river rises in the hills above the town and is joined by two smaller streams before it reaches the sea."
+OTHER_LANGUAGES = {
+    "german": "Der Fluss entspringt in den Hügeln oberhalb der Stadt und nimmt zwei kleinere Bäche auf.",
+    "french": "La rivière prend sa source dans les collines au-dessus de la ville et reçoit deux ruisseaux.",
+    "italian": "Il fiume nasce sulle colline sopra la città e riceve due torrenti più piccoli.",
+    "polish": "Rzeka wypływa ze wzgórz powyżej miasta i przyjmuje dwa mniejsze strumienie.",
+    "turkish": "Nehir tepelerden gelir ve denize kadar iki küçük dereyle daha birleşir, sonra genişler.",
+    "vietnamese": "Con sông bắt nguồn từ những ngọn đồi phía trên thị trấn và nhận thêm hai con suối.",
+}
+MENU_OF_A_PAGE = "Home\nLogin\n© 2024"
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +75,15 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
         "one line": " ".join([SENTENCE] * 2_000),
         "japanese": "水は低きに流れる。川は山から海へと流れていく。\n" * 40 + "ホーム",
         "russian": "Реки питаются дождями и талым снегом, и многие из них впадают в море.\n" * 40 + "Войти",
+        **{name: f"{text}\n" * 6 + MENU_OF_A_PAGE for name, text in OTHER_LANGUAGES.items()},
         "numbers": "Home\n" + "\n".join(f"{n} {n * n} {n + 7}" for n in range(60)),
-        "empty": "",
     }
     path = tmp_path / "pages.jsonl"
-    path.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in pages.items() if text))
+    path.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in pages.items()))
     texts, rows = refine(refiner, path, tmp_path)
-    for name in ("japanese", "russian"):
-        assert texts[name] == pages[name]
-        assert all(chunk["reason"] == "script_not_taught" for chunk in rows[name]["chunks"])
+    for name in ("japanese", "russian", *OTHER_LANGUAGES):
+        assert texts[name] == pages[name], name
+        assert all(chunk["reason"] == "language_not_taught" for chunk in rows[name]["chunks"])
     assert not any(chunk["skipped"] for chunk in rows["numbers"]["chunks"])
     assert len(texts["long"].split("\n")) > 2_900
     assert texts["one line"] == pages["one line"]

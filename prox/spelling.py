@@ -1,0 +1,59 @@
+"""How many tokens a text's letters take: by that a refiner notices a language it was not taught.
+
+A tokenizer spells the words it was made of in few tokens, those of a cousin language in more, and those of another
+script byte by byte. The step from English to Italian is small but clear over a page, not over a line
+(docs/benchmarks.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MOST_PER_LETTER = 1.0
+"""No ASCII text takes more, whatever the tokenizer; letters spelled in bytes do."""
+LEAST_LETTERS = 200
+"""Of fewer letters, the tokens say little about the language."""
+NOT_UTF8 = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Letters of a text, and the tokens that have a letter in them or a part of one."""
+
+    tokens: int = 0
+    letters: int = 0
+
+    def __add__(self, other: "Spelling") -> "Spelling":
+        return Spelling(self.tokens + other.tokens, self.letters + other.letters)
+
+    @property
+    def tokens_per_letter(self) -> float:
+        """0 of a text without letters."""
+        return self.tokens / self.letters if self.letters else 0.0
+
+    def is_foreign(self, limit: float) -> bool:
+        """Whether a whole page of it is in a language that takes more than ``limit`` tokens a letter."""
+        return self.letters >= LEAST_LETTERS and self.tokens_per_letter > limit
+
+    def is_spelled_in_bytes(self, limit: float) -> bool:
+        """Whether it is in a script that takes far more, which the lines of a part of a page tell."""
+        return self.tokens_per_letter > max(MOST_PER_LETTER, 1.5 * limit)
+
+
+class Speller:
+    """Counts for one tokenizer."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))], skip_special_tokens=True)
+        self._has_letter = [any(one.isalpha() or one == NOT_UTF8 for one in text) for text in texts]
+
+    def count(self, lines: Iterable[tuple[str, Sequence[int]]]) -> Spelling:
+        """Of lines and their token ids."""
+        tokens = letters = 0
+        for line, ids in lines:
+            letters += sum(map(str.isalpha, line))
+            tokens += sum(map(self._has_letter.__getitem__, ids))
+        return Spelling(tokens, letters)
