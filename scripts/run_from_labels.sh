@@ -12,6 +12,9 @@
 #                              DIR/adaptation/document/refiner, each with its card
 #   --kind tagger|generative   the chunk refiner judges every line in one prefill, or writes programs, as the paper's do
 #                              (default: tagger; docs/refiners.md says when to prefer which)
+#   --teacher none|trees       of a tagger: boosted trees made of the same labels judge every line of the training pages, too,
+#                              and the tagger is taught once more by both (default: none; docs/refiners.md)
+#   --unlabelled PATH          raw pages like the training pages, for that teacher to judge (default: none)
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
 #   --clean_column NAME        instead of line numbers, a column of the cleaned text
@@ -25,8 +28,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 TRAIN="" VALID="" TEST="" RAW="" DROP="" OUTPUT=""
-NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN="" KIND=tagger
-read_options "train valid test raw drop output kind noise_lines_column ambiguous_lines_column clean_column" "" "$@"
+NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN="" KIND=tagger TEACHER=none UNLABELLED=""
+read_options "train valid test raw drop output kind noise_lines_column ambiguous_lines_column clean_column teacher \
+unlabelled" "" "$@"
 for name in TRAIN VALID OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
 if [ -n "$CLEAN_COLUMN" ] && [ -n "$NOISE_LINES_COLUMN$AMBIGUOUS_LINES_COLUMN" ]; then
     fail "--clean_column is given: leave the columns of line numbers out"
@@ -38,6 +42,15 @@ case $KIND in
     tagger) CHUNK=tagger NOT_CHOSEN=(--choose_threshold false) ;;
     generative) CHUNK=chunk NOT_CHOSEN=(--keep_penalties "[]") ;;
     *) fail "--kind is '$KIND': tagger or generative" ;;
+esac
+
+case $TEACHER in
+    none) [ -z "$UNLABELLED" ] || fail "--unlabelled is given, and no teacher to judge these pages: add --teacher trees" ;;
+    trees)
+        [ "$KIND" = tagger ] || fail "--teacher trees judges lines, and --kind is $KIND: leave it out"
+        [ -z "$CLEAN_COLUMN" ] || fail "--teacher trees learns from labelled lines: leave --clean_column out"
+        ;;
+    *) fail "--teacher is '$TEACHER': none or trees" ;;
 esac
 
 # find_files OPTION: the files that an option names, as the array OPTION_FILES.
@@ -61,7 +74,7 @@ find_files() {
 apart() {
     local option file
     for file in "${VALID_FILES[@]}" "${TEST_FILES[@]}"; do
-        for option in train raw drop; do
+        for option in train raw drop unlabelled; do
             local -n others=${option^^}_FILES
             [[ " ${others[*]} " != *" $file "* ]] || fail "$file is named under --$option, and to score with: leave it out of one"
         done
@@ -71,7 +84,7 @@ apart() {
     done
 }
 
-for name in train valid test drop raw; do find_files "$name"; done
+for name in train valid test drop raw unlabelled; do find_files "$name"; done
 apart
 SCALE=${SCALE:-labels}
 "$ROOT/scripts/setup.sh"
@@ -95,12 +108,12 @@ ingest_files() {
 
 # sets NAME VALID [OPTIONS]: examples of the training pages, and of those that are held out.
 sets() {
-    step annotation "pairs:$CHUNK" --documents "$PAGES/train" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
+    step annotation "pairs:$CHUNK" --documents "${TAUGHT:-$PAGES/train}" --valid_documents "$PAGES/$2" --tokenizer "$TOKENIZER" \
         --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" \
         --clean_column "$CLEAN_COLUMN" "${@:3}" --output "$SETS/$1"
 }
 
-for name in train valid test drop; do
+for name in train valid test drop unlabelled; do
     declare -n files=${name^^}_FILES
     if [ ${#files[@]} -gt 0 ]; then ingest_files "$name" "${files[@]}"; fi
 done
@@ -109,13 +122,23 @@ step pretraining tokenizer --documents "$PAGES/raw" --output "$TOKENIZER"
 sets sets valid
 
 # The base reads the training chunks with a verdict behind each line, and the other raw text.
-step adaptation "export:$CHUNK" --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/chunk/examples"
-ingest_files base "$ADAPTATION/chunk/examples/documents.jsonl" "${RAW_FILES[@]}"
+FIRST=chunk
+if [ "$TEACHER" != none ]; then FIRST=first; fi
+step adaptation "export:$CHUNK" --examples "$SETS/sets" --base "$TOKENIZER" --output "$ADAPTATION/$FIRST/examples"
+ingest_files base "$ADAPTATION/$FIRST/examples/documents.jsonl" "${RAW_FILES[@]}"
 step pretraining tokenize --documents "$PAGES/base" --tokenizer "$TOKENIZER" --output "$PRETRAINING/tokens"
 step pretraining train:base --tokens "$PRETRAINING/tokens" --output "$PRETRAINING/base/train"
 step pretraining export --checkpoint "$PRETRAINING/base/train" --tokenizer "$TOKENIZER" --output "$PRETRAINING/base/export"
 
-tune_refiner "chunk:$CHUNK" "$SETS/sets" "$PRETRAINING/base/export" "${MORE[@]}"
+tune_refiner "$FIRST:$CHUNK" "$SETS/sets" "$PRETRAINING/base/export" "${MORE[@]}"
+if [ "$TEACHER" = trees ]; then
+    step annotation trees --documents "$PAGES/train" ${UNLABELLED:+--unlabelled_documents "$PAGES/unlabelled"} \
+        --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" --output "$SETS/trees"
+    TAUGHT=$SETS/trees sets taught_sets valid --teacher_column teacher
+    # It has been taught once: half the steps.
+    make_refiner "chunk:$CHUNK" "$SETS/taught_sets" "$ADAPTATION/first/refiner" --learning_rate 5e-4 \
+        --min_learning_rate 5e-5 --teacher_weight 0.5 "${MORE[@]}"
+fi
 cat "$ADAPTATION/chunk/refiner/README.md"
 if [ -n "$DROP" ]; then
     # Sets of their own: the base and the chunk refiner don't depend on them.

@@ -39,7 +39,8 @@ keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
 keep test "$LABELS,cleaneval" "$WEB/weblines_test.jsonl.gz"
 keep raw "$RAW" "$CORPUS/web_raw.jsonl.gz"
 "$ROOT/scripts/run_from_labels.sh" --kind tagger --train "$RUN/data/train.jsonl.gz" --valid "$RUN/data/valid.jsonl.gz" \
-    --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --ambiguous_lines_column ambiguous_lines --output "$RUN"
+    --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --teacher trees --unlabelled "$RUN/data/raw.jsonl.gz" \
+    --ambiguous_lines_column ambiguous_lines --output "$RUN"
 
 # The refiner in half the bytes, and the one score on the test pages.
 CORPUS=$WEB

@@ -153,8 +153,8 @@ class EngineConfig:
     max_context: int | None = None
     """Longest sequence in tokens; unset takes the model's own."""
     compile: bool = False
-    """Have torch compile a tagger's layers: half a minute to begin with, then faster (docs/benchmarks.md), so that it
-    pays from some thousand pages on. Local engine only; on a CPU it needs a C++ compiler."""
+    """Have torch compile a tagger's layers: half a minute to begin with, then faster on a CPU with matrix units, not on
+    one without (docs/benchmarks.md). Local engine only; on a CPU it needs a C++ compiler."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
     """Settings of kind `vllm`."""
     base_url: str = ""

@@ -41,10 +41,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    repository: Path, pages: Path, output: Path, kind: str, names: Sequence[str], training: Sequence[str] = ()
+    repository: Path,
+    pages: Path,
+    output: Path,
+    kind: str,
+    names: Sequence[str],
+    training: Sequence[str] = (),
+    teacher: Sequence[str | Path] = (),
 ) -> str:
     command = [repository / "scripts/run_from_labels.sh", "--output", output, "--ambiguous_lines_column", "open_lines"]
-    command += ["--kind", kind]
+    command += ["--kind", kind, *teacher]
     for name in names:
         command += [f"--{name}", pages / f"{name}.jsonl"]
     command += ["--", *training]
@@ -60,8 +66,13 @@ ALL = ("train", "valid", "test", "raw", "drop")
 
 def test_a_tagger_out_of_labelled_pages(repository: Path, pages: Path, tmp_path: Path) -> None:
     training = ["--num_epochs", "12", "--learning_rate", "1e-2", "--min_learning_rate", "1e-3"]
-    run(repository, pages, tmp_path / "out", "tagger", ALL[:3], training)
+    teacher = ["--teacher", "trees", "--unlabelled", pages / "raw.jsonl"]
+    run(repository, pages, tmp_path / "out", "tagger", ALL[:3], training, teacher)
     chunk = tmp_path / "out/adaptation/chunk"
+    taught = [json.loads(line) for line in (chunk / "examples/train.jsonl").read_text().splitlines()]
+    assert all(len(row["teacher"]) == len(row["verdicts"]) for row in taught)
+    # Of the pages for the teacher alone the file has labels, too, which count where they are there.
+    assert {row["id"].partition("-")[0] for row in taught} == {"train", "raw"}
     dialogue = json.loads((chunk / "refiner/dialogue.json").read_text())
     assert (dialogue["kind"], dialogue["max_line_characters"]) == ("tagger", 60)
     metrics = json.loads((chunk / "test/metrics.json").read_text())["checkpoints"][0]

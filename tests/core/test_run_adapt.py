@@ -100,8 +100,8 @@ def test_the_refiner_that_ships_is_made_of_clear_licences(rehearsal: Rehearsal) 
         path = rehearsal.folder / f"{name}.jsonl.gz"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(gzip.compress("".join(f'{{"text": "a", "source": "{one}"}}\n' for one in sources).encode()))
-    (rehearsal.folder / "out/adaptation/chunk/examples").mkdir(parents=True)
-    (rehearsal.folder / "out/adaptation/chunk/examples/documents.jsonl").write_text("{}\n")
+    (rehearsal.folder / "out/adaptation/first/examples").mkdir(parents=True)
+    (rehearsal.folder / "out/adaptation/first/examples/documents.jsonl").write_text("{}\n")
     with_cards(rehearsal, "out/adaptation/chunk/refiner")
     steps = asked(rehearsal, "scripts/run_web_lines.sh --web web --corpus corpus --output out")
     kept = {
@@ -117,6 +117,7 @@ def test_the_refiner_that_ships_is_made_of_clear_licences(rehearsal: Rehearsal) 
         "raw": ["goose3/goose3"],
     }
     named = {(name, config.output.name): config for name, config in steps}
+    assert named["annotation trees", "trees"].unlabelled_documents == rehearsal.folder / "out/refinement/unlabelled"
     sets, tested = named["annotation pairs", "sets"], named["annotation pairs", "test_sets"]
     assert (sets.window, sets.max_line_characters, sets.kind) == (
         tested.window,
@@ -203,6 +204,32 @@ def test_a_refiner_from_labelled_pages_alone(labelled: Rehearsal, kind: str) -> 
         assert chosen.max_new_tokens == tested.max_new_tokens == export.max_new_tokens
 
 
+def test_a_teacher_teaches_a_tagger_once_more(labelled: Rehearsal) -> None:
+    out = labelled.folder / "out"
+    (out / "adaptation/first/examples").mkdir(parents=True)
+    (out / "adaptation/first/examples/documents.jsonl").write_text("{}\n")
+    raw = "--raw pages/more/a.jsonl --unlabelled pages/more/b.jsonl"
+    steps = asked(labelled, f"{FROM_LABELS} --teacher trees --ambiguous_lines_column open {raw}")
+    assert [name for name, _ in steps][-10:] == [
+        "pretraining export",
+        *["adaptation train", "adaptation validate", "adaptation select"],
+        "annotation trees",
+        "annotation pairs",
+        *["adaptation export", "adaptation train", "adaptation validate", "adaptation select"],
+    ]
+    (trees,) = [config for name, config in steps if name == "annotation trees"]
+    assert (trees.documents, trees.unlabelled_documents) == (out / "refinement/train", out / "refinement/unlabelled")
+    assert targets(out / "files/raw") == ["a.jsonl", "train.jsonl"]  # what the base reads
+    first, second = [config for name, config in steps if name == "annotation pairs"]
+    assert second == dataclasses.replace(
+        first, documents=out / "annotation/trees", teacher_column=trees.teacher_column, output=second.output
+    )
+    before, after = [config for name, config in steps if name == "adaptation train"]
+    assert (before.data, before.base) == (out / "adaptation/first/examples", str(out / "pretraining/base/export"))
+    assert (after.data, after.base) == (out / "adaptation/chunk/examples", str(out / "adaptation/first/refiner"))
+    assert (before.teacher_weight, after.teacher_weight) == (0, 0.5)
+
+
 def test_pages_to_drop_make_a_document_refiner(labelled: Rehearsal) -> None:
     with_cards(labelled, "out/adaptation/document/refiner")
     steps = asked(labelled, f"{FROM_LABELS} --drop pages/more/a.jsonl")
@@ -232,6 +259,14 @@ def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
         ("--raw 'pages/*.jsonl'", "valid.jsonl is named under --raw, and to score with"),
         ("--test pages/valid.jsonl", "valid.jsonl is named under --valid and --test"),
         ("--clean_column clean --noise_lines_column noise", "--clean_column is given: leave the columns"),
+        ("--teacher trees --clean_column clean", "--teacher trees learns from labelled lines"),
+        ("--teacher trees --kind generative", "--teacher trees judges lines, and --kind is generative"),
+        ("--teacher forest", "--teacher is 'forest': none or trees"),
+        ("--unlabelled pages/more/a.jsonl", "--unlabelled is given, and no teacher"),
+        (
+            "--teacher trees --unlabelled pages/valid.jsonl",
+            "valid.jsonl is named under --unlabelled, and to score with",
+        ),
     ],
 )
 def test_labels_that_are_not_there(labelled: Rehearsal, options: str, message: str) -> None:
