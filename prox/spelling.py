@@ -5,6 +5,7 @@ script byte by byte. The step from English to Italian is small but clear over a 
 (docs/benchmarks.md).
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,6 +42,12 @@ class Spelling:
     def is_spelled_in_bytes(self, limit: float) -> bool:
         """Whether it is in a script that takes far more, which the lines of a part of a page tell."""
         return self.tokens_per_letter > max(MOST_PER_LETTER, 1.5 * limit)
+
+
+@functools.lru_cache(maxsize=2)
+def speller_of(tokenizer: "PreTrainedTokenizerBase") -> "Speller":
+    """The tokenizer's speller, made once: it looks at the whole vocabulary."""
+    return Speller(tokenizer)
 
 
 class Speller:

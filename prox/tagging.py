@@ -9,7 +9,6 @@ Which line a place is about is said by its *position*: it has that of the line's
 embeddings then put it. So lines need no numbers, which cost up to six tokens each, and nothing has to be looked up.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from prox.chunking import LANGUAGE_NOT_TAUGHT, LONGER_THAN_WINDOW, Chunk, Counter, pack_lines
 from prox.errors import UserError
 from prox.operations import KeepChunk, Style, remove_numbers, render_program
-from prox.spelling import Speller, Spelling
+from prox.spelling import Spelling, speller_of
 from prox.token_cuts import encode_batch
 
 if TYPE_CHECKING:
@@ -152,11 +151,7 @@ class LinePromptRenderer:
 
     def spelling(self, shown: Sequence[str], lines: Sequence[list[int]]) -> Spelling:
         """How lines, with their ids, are spelled."""
-        return self._speller.count(zip(shown, lines, strict=True))
-
-    @functools.cached_property
-    def _speller(self) -> Speller:
-        return Speller(self.tokenizer)
+        return speller_of(self.tokenizer).count(zip(shown, lines, strict=True))
 
     def prompt(self, shown: Sequence[str], lines: Sequence[list[int]]) -> LinePrompt | None:
         """The prompt of lines as they are shown, with their ids; None as ``chunk`` says."""
