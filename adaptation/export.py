@@ -94,6 +94,8 @@ def make_writer(
     """The writer of examples for the dialogue's kind of refiner."""
     if dialogue.kind == "tagger":
         verdict_tokens(dialogue, tokenizer)  # raises where there are none
+        # What the base was not taught is not for it to say: it is about to be.
+        dialogue = replace(dialogue, max_tokens_per_letter=None)
         return LineExampleWriter(config.task, LinePromptRenderer(dialogue, tokenizer, max_prompt_tokens), None)
     renderer = PromptRenderer(dialogue, tokenizer, max_prompt_tokens)
     return ExampleWriter(config.task, renderer, config.max_new_tokens, config.teach_normalize)
@@ -104,7 +106,13 @@ def check_dialogue(config: ExportConfig, dialogue: Dialogue) -> None:
     if dialogue.kind == "tagger" and config.task == "document":
         raise UserError("dialogue.kind is tagger, which judges lines: give --task chunk")
     path = config.examples / "card.json"
-    cut = artifact.read_json(path).get("chunks", {}).get("max_line_characters") if path.is_file() else None
+    card = artifact.read_json(path) if path.is_file() else {}
+    if dialogue.kind == "generative" and card.get("documents", {}).get("taught_by_the_teacher_alone"):
+        raise UserError(
+            f"some pages of {config.examples} have no labels, only a teacher's probabilities, which are for taggers: "
+            "make the sets without --teacher_column"
+        )
+    cut = card.get("chunks", {}).get("max_line_characters")
     shown = dialogue.max_line_characters
     if config.task == "chunk" and cut != shown:
         raise UserError(

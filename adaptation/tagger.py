@@ -131,7 +131,7 @@ def check_positions(model: "PreTrainedModel", base: str) -> None:
     first, second = (
         hidden_states(model.eval(), ids, torch.tensor([positions]))[0, -1] for positions in ([0, 1, 2, 0], [0, 1, 2, 2])
     )
-    if torch.allclose(first, second, rtol=1e-3, atol=1e-3 * first.abs().max().item()):
+    if torch.allclose(first, second, rtol=1e-5, atol=1e-5 * first.abs().max().item()):
         raise UserError(f"base {base!r} reads no positions, by which a tagger knows its lines: choose another base")
 
 

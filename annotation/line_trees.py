@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from prox.errors import UserError
+
 log = logging.getLogger("prox")
 
 NEIGHBOURS = 4  # lines on each side
@@ -76,21 +78,33 @@ class LineTrees:
     """Gradient-boosted trees over ``page_features``, with a linear model of a line's words as one of the features."""
 
     def __init__(self, train: Sequence[LabelledPage], seed: int, sites: Sequence[Hashable] | None = None) -> None:
-        """``train`` are ``FOLDS`` pages or more, with lines of both kinds; where some are held out, pages of one of the
-        ``sites`` are together (default: each page is a site).
+        """``train`` are ``FOLDS`` pages or more; where some are held out, pages of one of the ``sites`` are together
+        (default: each page is a site).
+
+        Raises:
+            UserError: some fold leaves no lines, or those of one kind only, to learn from.
         """
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._seed, self._train = seed, train
         self._vectorizer = HashingVectorizer(n_features=2**18, ngram_range=(1, 2), token_pattern=WORD_OR_MARK)
         self._folds = folds_of(range(len(train)) if sites is None else sites, seed)
+        for out in range(FOLDS):
+            labels, counted = labels_of([train[number] for number in np.flatnonzero(self._folds != out)])
+            if len(set(labels[counted])) < 2:
+                raise UserError(
+                    "without the pages of some sites, the labels know noise alone, or content alone: boosted trees "
+                    "need pages of more sites with lines of both kinds"
+                )
         self._train_features = self._features_out_of_fold()
+        # Of short pages some neighbours are always missing, which the trees can't take.
+        self._columns = ~np.isnan(np.concatenate(self._train_features)).all(axis=0)
         self._bag = self._fit_bag(range(len(train)))
         self._trees = self._fit_trees(range(len(train)))
 
     def probabilities(self, lines: Sequence[str]) -> np.ndarray:
         """How likely each line of a page is noise [lines]."""
-        return self._trees.predict_proba(self._features(self._bag, lines))[:, 1]
+        return self._trees.predict_proba(self._features(self._bag, lines)[:, self._columns])[:, 1]
 
     def probabilities_out_of_fold(self) -> list[np.ndarray]:
         """The same of each training page, by trees that have not seen its site: what they say of lines they know is but
@@ -100,7 +114,7 @@ class LineTrees:
         for out in range(FOLDS):
             trees = self._fit_trees(np.flatnonzero(self._folds != out))
             for number in np.flatnonzero(self._folds == out):
-                found[number] = trees.predict_proba(self._train_features[number])[:, 1]
+                found[number] = trees.predict_proba(self._train_features[number][:, self._columns])[:, 1]
             log.info("annotation trees: held out %d of %d", out + 1, FOLDS)
         return [found[number] for number in range(len(self._train))]
 
@@ -108,7 +122,7 @@ class LineTrees:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         labels, counted = labels_of([self._train[number] for number in numbers])
-        features = np.concatenate([self._train_features[number] for number in numbers])
+        features = np.concatenate([self._train_features[number] for number in numbers])[:, self._columns]
         # Stopping early would hold out single lines, whose neighbours it has seen.
         settings = {"max_iter": 300, "learning_rate": 0.08, "max_leaf_nodes": 63, "min_samples_leaf": 50}
         trees = HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=self._seed)
@@ -133,7 +147,10 @@ class LineTrees:
 
 
 def folds_of(sites: Sequence[Hashable], seed: int) -> np.ndarray:
-    """For each page the fold it is in; a site's pages are in one."""
+    """For each page the fold it is in; a site's pages are in one, if there are as many sites as folds."""
+    if len(set(sites)) < FOLDS:
+        log.warning("annotation trees: the pages are of %d sites, and held out one by one", len(set(sites)))
+        sites = range(len(sites))
     number_of = {site: number for number, site in enumerate(dict.fromkeys(sites))}
     fold_of = np.random.default_rng(seed).permutation(len(number_of)) % FOLDS
     return fold_of[[number_of[site] for site in sites]]

@@ -17,6 +17,8 @@ from prox.program import Program, render_program
 from prox.progress import Progress
 from prox.words import count_words
 
+WITHOUT_MODEL = "No language model took part: programs are computed from what people have cleaned or labelled."
+WITH_TEACHER = "Programs are computed from what people have labelled; beside them stand a teacher's probabilities."
 WORK = "work"
 """Folder of the output that holds the examples while the sets are drawn."""
 
@@ -31,7 +33,7 @@ class Cleaner:
         self._extra = self._missing = 0.0
         self._count = chunks.line_counter(config.tokenizer, config.kind)
 
-    def __call__(self, document: Document) -> tuple[str, list[tables.Row]]:
+    def __call__(self, document: Document, has_teacher: bool) -> tuple[str, list[tables.Row]]:
         """(``keep_doc()`` or ``drop_doc()``, rows of its chunks).
 
         Raises:
@@ -45,30 +47,33 @@ class Cleaner:
             columns = config.noise_lines_column, config.ambiguous_lines_column
             cleaning = (
                 clean_by_teacher(document, config.teacher_column, *columns)
-                if config.teacher_column
+                if has_teacher
                 else clean_by_lines(document, *columns)
             )
             self.counts["with_teacher"] += bool(cleaning.teacher)
-            self.counts["without_labels"] += self.lacks_labels(document)
+        is_labelled = not (has_teacher and self.lacks_labels(document))
         if cleaning.clean_words < config.min_clean_words:
             self.counts["too_few_words"] += 1
             return tables.DROP_DOC, []
         numbered = config.kind == "generative"
         parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters, numbered)
         programs = dict(zip(parts, chunk_programs(cleaning, parts), strict=True))
-        self._add(document.text, cleaning)
+        if is_labelled:
+            self._add(document.text, cleaning)
         drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
         skipped = sum(chunk.skipped for chunk in parts)
         self.counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
         rows = [_chunk_row(document.id, chunk, programs[chunk], cleaning) for chunk in drawn.values()]
-        for row in rows:
-            self.edits.add(row)
+        if is_labelled:
+            for row in rows:
+                self.edits.add(row)
+        else:
+            self.counts["without_labels"] += bool(rows)
         return tables.KEEP_DOC, rows
 
     def lacks_labels(self, document: Document) -> bool:
         """Whether nobody but a teacher can have said something of its lines."""
-        config = self.config
-        return bool(config.teacher_column) and document.metadata.get(config.noise_lines_column) is None
+        return document.metadata.get(self.config.noise_lines_column) is None
 
     def _add(self, text: str, cleaning: Cleaning) -> None:
         words = count_words(text)
@@ -132,6 +137,8 @@ class Reader:
         self.paths = {task: folder / f"{task}s.jsonl" for task in sets.TASKS}
         self.cleaner = Cleaner(config)
         self.pages: list[sets.Page] = []
+        self.unlabelled: list[sets.Page] = []
+        """Those that only a teacher has judged; their chunks teach, and nothing is measured by them."""
         self.chunks: list[sets.ChunkLabel] = []
         self.counts: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()
@@ -183,15 +190,18 @@ class Reader:
             self.copies[source] += 1
             return
         document.id = self._unique(document.id)
-        program, chunks = (tables.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document)
+        has_teacher = source == "documents" and bool(self.config.teacher_column)
+        program, chunks = (tables.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document, has_teacher)
         # Not before: the copy of a document that went aside may have better labels.
         self._texts.add(mark)
         self._ids.add(document.id)
         domain = sets.domain_of(document.metadata.get(self.config.url_column))
-        if side is None and source == "documents" and self.cleaner.lacks_labels(document):
-            side = "train"  # there is nothing to measure a refiner by
-        self.pages.append(sets.Page(document.id, program, domain, side))
-        document_rows.add({"id": document.id, "text": document.text, "program": program})
+        page = sets.Page(document.id, program, domain, side)
+        if has_teacher and self.cleaner.lacks_labels(document):
+            self.unlabelled.append(page)
+        else:
+            self.pages.append(page)
+            document_rows.add({"id": document.id, "text": document.text, "program": program})
         for row in chunks:
             self.chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == tables.KEEP_CHUNK))
             chunk_rows.add(row)
@@ -244,17 +254,22 @@ def _nothing_kept(config: PairsConfig, reader: Reader) -> str:
 def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[str, Any]]:
     """Draws and writes the sets; (which examples they hold, the facts of the card)."""
     sides = sets.assign_sides(config, reader.pages)
+    num_without_side = len(reader.pages) - len(sides)
+    held_out = {page.domain for page in reader.pages if sides.get(page.id) == "valid" and page.domain}
+    for page in reader.unlabelled:
+        if config.split_by == "document" or page.domain not in held_out:
+            sides[page.id] = "train"
     members = sets.draw_sets(config, reader.pages, sides, reader.chunks)
-    domains = {page.id: page.domain for page in reader.pages}
+    domains = {page.id: page.domain for page in [*reader.pages, *reader.unlabelled]}
     rows = {task: tables.iterate_rows(path) for task, path in reader.paths.items()}
     written = sets.write_sets(config.output, members, domains, rows["document"], rows["chunk"])
     counts = reader.cleaner.counts
     facts = {
         "annotator": config.annotator(),
-        "note": "No language model took part: programs are computed from what people have cleaned or labelled.",
+        "note": WITH_TEACHER if config.teacher_column else WITHOUT_MODEL,
         "seed": config.seed,
         "split_by": config.split_by,
-        "documents": _document_facts(config, reader, len(reader.pages) - len(sides)),
+        "documents": _document_facts(config, reader, num_without_side),
         "chunks": {
             **reader.cleaner.edits.facts(),
             **({"max_line_characters": config.max_line_characters} if config.max_line_characters else {}),

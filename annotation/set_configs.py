@@ -101,8 +101,8 @@ class PairsConfig(ChunkConfig, SetsConfig):
     without it has none."""
     teacher_column: str = ""
     """Of a tagger: metadata key of a teacher's probabilities that the lines are to be removed, one a line (`annotation
-    trees`). The rows carry them for `adaptation train --teacher_weight`; a document without labels is taught by them
-    alone."""
+    trees`). The rows carry them for `adaptation train --teacher_weight`; of `documents`, those without labels become
+    training chunks that are taught by them alone."""
     valid_documents: Path | None = None
     """Documents for the valid sets, with the same metadata; all of `documents` is then for the train sets."""
     drop_documents: Path | None = None
@@ -180,7 +180,9 @@ class PairsConfig(ChunkConfig, SetsConfig):
 
     def annotator(self) -> str:
         """What stands in an annotator's place on the card: nobody may take it for a language model."""
-        return "before/after pairs" if self.clean_column else "line labels"
+        if self.clean_column:
+            return "before/after pairs"
+        return "line labels and a teacher" if self.teacher_column else "line labels"
 
 
 @dataclass
@@ -205,6 +207,8 @@ class TreesConfig(CommandConfig):
         found = artifact.require(self.documents, "documents", "`refinement ingest`")
         if self.unlabelled_documents is not None:
             found += artifact.require(self.unlabelled_documents, "unlabelled_documents", "`refinement ingest`")
+        if self.teacher_column in (self.noise_lines_column, self.ambiguous_lines_column):
+            found.append(f"--teacher_column is {self.teacher_column!r}, where the labels are: name another key")
         return found + [
             f"--{name} is empty: name a metadata key"
             for name in ("noise_lines_column", "teacher_column")

@@ -6,6 +6,7 @@ dialogue is stored beside every checkpoint the project makes (``dialogue.json``)
 published refiners) is used with the dialogue its config names.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -169,22 +170,30 @@ def load_dialogue(checkpoint: Path | str, fallback: Dialogue) -> Dialogue:
         raise UserError(f"{path} is of another version of this project ({error}): make the checkpoint anew") from None
 
 
+@functools.cache
 def refuse_dialogue_on_hub(checkpoint: str) -> None:
     """Raises ``UserError`` for a hub name whose repository brings a dialogue: configs look for it on this disk, before
     anything is downloaded, and would have the refiner asked otherwise than it was taught.
     """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
     from transformers.utils import cached_file
 
     if Path(checkpoint).exists():
         return
-    found = cached_file(
-        checkpoint,
-        FILE_NAME,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if found:
+    try:
+        found = try_to_load_from_cache(checkpoint, FILE_NAME)
+        if found is None:  # not known to be missing, either
+            found = cached_file(
+                checkpoint,
+                FILE_NAME,
+                _raise_exceptions_for_gated_repo=False,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+    except (OSError, HFValidationError):
+        return  # no such repository: whoever loads it says so
+    if isinstance(found, str):
         raise UserError(
             f"checkpoint {checkpoint!r} brings a {FILE_NAME}, which is read from folders only: download it (hf "
             f"download {checkpoint} --local-dir FOLDER) and give the folder"

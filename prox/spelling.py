@@ -6,9 +6,12 @@ script byte by byte. The step from English to Italian is small but clear over a 
 """
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from prox.token_cuts import encode_batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,7 +20,10 @@ MOST_PER_LETTER = 1.0
 """No ASCII text takes more, whatever the tokenizer; letters spelled in bytes do."""
 LEAST_LETTERS = 200
 """Of fewer letters, the tokens say little about the language."""
+LEAST_LETTERS_OF_A_SCRIPT = 20
+"""And of so few nothing about the script: they may be symbols of mathematics."""
 NOT_UTF8 = "\ufffd"
+BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Spelling:
 
     def is_spelled_in_bytes(self, limit: float) -> bool:
         """Whether it is in a script that takes far more, which the lines of a part of a page tell."""
-        return self.tokens_per_letter > max(MOST_PER_LETTER, 1.5 * limit)
+        return self.letters >= LEAST_LETTERS_OF_A_SCRIPT and self.tokens_per_letter > max(MOST_PER_LETTER, 1.5 * limit)
 
 
 @functools.lru_cache(maxsize=2)
@@ -54,13 +60,24 @@ class Speller:
     """Counts for one tokenizer."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        texts = tokenizer.batch_decode([[number] for number in range(len(tokenizer))], skip_special_tokens=True)
+        self._tokenizer = tokenizer
+        size = max(tokenizer.get_vocab().values()) + 1
+        texts = tokenizer.batch_decode([[number] for number in range(size)], skip_special_tokens=True)
         self._has_letter = [any(one.isalpha() or one == NOT_UTF8 for one in text) for text in texts]
 
     def count(self, lines: Iterable[tuple[str, Sequence[int]]]) -> Spelling:
         """Of lines and their token ids."""
         tokens = letters = 0
+        symbols: list[str] = []
         for line, ids in lines:
             letters += sum(map(str.isalpha, line))
-            tokens += sum(map(self._has_letter.__getitem__, ids))
+            if any(not one.isalpha() for one in BEYOND_ASCII.findall(line)):
+                symbols.append("".join(one if one.isascii() or one.isalpha() else " " for one in line))
+            else:
+                tokens += self._with_letters(ids)
+        # Parts of an emoji or a quotation mark can't be told from those of a letter.
+        tokens += sum(self._with_letters(encoding.ids) for encoding in encode_batch(self._tokenizer, symbols))
         return Spelling(tokens, letters)
+
+    def _with_letters(self, ids: Sequence[int]) -> int:
+        return sum(map(self._has_letter.__getitem__, ids))

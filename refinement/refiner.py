@@ -72,7 +72,8 @@ def engine_as_before(config: RefinerStepConfig) -> EngineConfig:
 @functools.lru_cache(maxsize=1)
 def _dtype_of_before(asked: Path) -> str | None:
     """As this process found it first: what it writes there itself must not have the engine loaded anew."""
-    return read_json(asked)["dtype"] if asked.is_file() else None
+    dtype = read_json(asked).get("dtype") if asked.is_file() else None
+    return dtype if dtype in ("float32", "bfloat16", "float16") else None  # a server's is not known
 
 
 @functools.lru_cache(maxsize=1)

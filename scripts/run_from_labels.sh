@@ -135,7 +135,7 @@ if [ "$TEACHER" = trees ]; then
     step annotation trees --documents "$PAGES/train" ${UNLABELLED:+--unlabelled_documents "$PAGES/unlabelled"} \
         --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" --output "$SETS/trees"
     TAUGHT=$SETS/trees sets taught_sets valid --teacher_column teacher
-    # It has been taught once: half the steps.
+    # It has been taught once: half as far at each step.
     make_refiner "chunk:$CHUNK" "$SETS/taught_sets" "$ADAPTATION/first/refiner" --learning_rate 5e-4 \
         --min_learning_rate 5e-5 --teacher_weight 0.5 "${MORE[@]}"
 fi

@@ -16,8 +16,8 @@
 #   --workers N                files read at once, then units refined at once; each has a process of its own, and when
 #                              refining a refiner of its own (executor local; default: 1)
 #   -- more                    further options of both refining steps, as `--executor.slurm.partition gpu`; reading the
-#                              files takes those of `--executor.` too, but no GPUs, and what only chunks know
-#                              (`--remove_threshold`, `--guards.`, ...) goes to their step alone
+#                              files takes those of `--executor.` too, but no GPUs, and what only one step knows
+#                              (`--threshold`; `--remove_threshold`, `--guards.`, ...) goes to it alone
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -56,16 +56,20 @@ for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
 done
 start_recipe refine
 
-# What of the further options holds for reading too: where it runs, without the refiners' GPUs; and what for chunks only.
+# What of the further options holds for reading too: where it runs, without the refiners' GPUs; and what for one step only.
 WHERE=(--executor.kind "$EXECUTOR" --workers "$WORKERS")
-HOW=(--engine.kind "$ENGINE" "${WHERE[@]}") OF_CHUNKS=()
+HOW=(--engine.kind "$ENGINE" "${WHERE[@]}") OF_CHUNKS=() OF_DOCUMENTS=()
 while [ $# -gt 0 ]; do
     OPTION=("$1")
     shift
     case ${OPTION[0]} in *=*) ;; --*) while [ $# -gt 0 ] && [[ $1 != --* ]]; do OPTION+=("$1"); shift; done ;; esac
     case ${OPTION[0]} in
-        --remove_threshold* | --guards.* | --document_guards.* | --window* | --max_calls* | --engine.compile*)
+        --remove_threshold* | --guards.* | --document_guards.* | --window* | --max_calls* | --constrained* | --engine.compile*)
             OF_CHUNKS+=("${OPTION[@]}")
+            continue
+            ;;
+        --threshold* | --decision* | --excerpt* | --max_prompt_tokens*)
+            OF_DOCUMENTS+=("${OPTION[@]}")
             continue
             ;;
         --executor.*.gpus_per_task | --executor.*.gpus_per_task=*) ;;
@@ -79,7 +83,7 @@ step refinement ingest --corpus.format "$FORMAT" --corpus.path "$INPUT" --corpus
 ARMS=(--arms.raw "$RUN/ingest") LEFT=$RUN/ingest REFINED=prox-c
 if [ -n "$DOCUMENT_REFINER" ]; then
     step refinement document --documents "$LEFT" --refiner.checkpoint "$DOCUMENT_REFINER" \
-        --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" --output "$RUN/document"
+        --engine.base_url "$DOCUMENT_URL" "${HOW[@]}" "${OF_DOCUMENTS[@]}" --output "$RUN/document"
     ARMS+=(--arms.prox-d "$RUN/document") LEFT=$RUN/document REFINED=prox-d+c
 fi
 step refinement "$CHUNK" --documents "$LEFT" --refiner.checkpoint "$CHUNK_REFINER" \

@@ -3,7 +3,7 @@
 #   --corpus DIR --output DIR
 #
 #   --web DIR      weblines_train.jsonl.gz, _valid and _test: pages with `noise_lines`, `ambiguous_lines` and `source`
-#   --corpus DIR   web_raw.jsonl.gz and c4_sample.jsonl.gz: raw text, the former with `source`
+#   --corpus DIR   web_raw.jsonl.gz and c4_sample.jsonl.gz: raw text, the former with `source` and `split`
 #   --output DIR   where everything goes; the refiner is DIR/refiner
 #
 # Of the labelled pages and the raw text only those are read whose licence is clear: the labels of WCXB (CC BY 4.0) and of
@@ -37,7 +37,9 @@ keep() { "$PYTHON" "$ROOT/scripts/lib/select_rows.py" source "$2" "${@:3}" "$RUN
 keep train "$LABELS" "$WEB/weblines_train.jsonl.gz"
 keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
 keep test "$LABELS,cleaneval" "$WEB/weblines_test.jsonl.gz"
-keep raw "$RAW" "$CORPUS/web_raw.jsonl.gz"
+# Sites are split alike in all files: raw pages of those that choose or test are left out.
+keep raw_pages "$RAW" "$CORPUS/web_raw.jsonl.gz"
+"$PYTHON" "$ROOT/scripts/lib/select_rows.py" split train "$RUN/data/raw_pages.jsonl.gz" "$RUN/data/raw.jsonl.gz"
 "$ROOT/scripts/run_from_labels.sh" --kind tagger --train "$RUN/data/train.jsonl.gz" --valid "$RUN/data/valid.jsonl.gz" \
     --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --teacher trees --unlabelled "$RUN/data/raw.jsonl.gz" \
     --ambiguous_lines_column ambiguous_lines --output "$RUN"

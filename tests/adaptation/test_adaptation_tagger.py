@@ -1,6 +1,8 @@
 """A tagger from examples to a refined corpus: export, training, scores, choice, refinement, other thresholds."""
 
+import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -337,8 +339,44 @@ def test_a_teacher_reaches_the_training(
     (predictions,) = (tmp_path / "scored").glob("*/predictions.jsonl")
     judged = [json.loads(line)["line_probabilities"] for line in predictions.read_text().splitlines()]
     assert all(0.15 < probability < 0.35 for of_chunk in judged for probability in of_chunk)
-    assert main("adaptation", VERBS, [*map(str, options), "--teacher_weight", "1.5", "--output", "unused"]) == 2
-    assert "teacher_weight is 1.5: it must be between 0 and 1" in capsys.readouterr().err
+    for weight in ("1.5", "0"):
+        assert main("adaptation", VERBS, [*map(str, options), "--teacher_weight", weight, "--output", "unused"]) == 2
+    said = capsys.readouterr().err
+    assert "teacher_weight is 1.5: it must be between 0 and 1" in said
+    assert "1 examples of --data" in said
+    assert "have no labels, only a teacher's word: give --teacher_weight" in said
+
+
+def test_a_weight_of_no_teacher_is_refused(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = export(split, tiny_checkpoint, tmp_path / "data")
+    options = ["--data", data, "--base", tiny_checkpoint, "--teacher_weight", 0.5, "--output", tmp_path / "train"]
+    assert main("adaptation", VERBS, ["train", *map(str, options)]) == 2
+    assert "no example of --data" in capsys.readouterr().err
+
+
+def test_guesses_are_not_taught_as_programs(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (split / "card.json").write_text('{"documents": {"taught_by_the_teacher_alone": 3}}')
+    options = ["export", "--examples", split, "--base", tiny_checkpoint, "--max_new_tokens", 40]
+    assert main("adaptation", VERBS, [*map(str, options), "--output", str(tmp_path / "data")]) == 1
+    assert "have no labels, only a teacher's probabilities, which are for taggers" in capsys.readouterr().err
+    export(split, tiny_checkpoint, tmp_path / "tagger")
+
+
+def test_a_tagger_may_be_taught_another_language(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_checkpoint, tmp_path / "base"))
+    export(split, tiny_checkpoint, tmp_path / "english")
+    dialogue = load_dialogue(tmp_path / "english", Dialogue())
+    dataclasses.replace(dialogue, max_tokens_per_letter=0.2, max_prompt_tokens=None).save(base)
+    text = "Реки питаются дождями и талым снегом.\n" * 3 + "Войти"
+    row = {"id": "ru", "text": text, "program": "remove_lines(line_start=3, line_end=3)"}
+    for side in ("train", "valid"):
+        (split / f"chunk_{side}.jsonl").write_text(json.dumps(row))
+    run("export", "--examples", split, "--base", base, "--context", 400, "--output", tmp_path / "data")
+    assert json.loads((tmp_path / "data/report.json").read_text())["splits"]["train"]["num_examples"] == 1
 
 
 @pytest.mark.parametrize("teacher", [[0.5], [0.5, 2, 0], [0.5, "x", 0], "high", 3])

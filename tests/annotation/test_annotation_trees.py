@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from datatrove.data import Document
 from annotation import tables
 from annotation.__main__ import VERBS
 from annotation.labels import Unusable, clean_by_teacher
-from annotation.line_trees import FOLDS, folds_of, page_features
+from annotation.line_trees import FOLDS, LineTrees, folds_of, page_features
+from annotation.set_configs import TreesConfig
 from prox import units
 from prox.command import main
+from prox.errors import UserError
 
 PROSE = "The library reads the file, and keeps in memory what it needs, since machines are small."
 Artefact = Callable[..., Path]
@@ -122,6 +125,80 @@ def test_too_few_labels_are_refused(artefact: Artefact, tmp_path: Path, capsys: 
     few = artefact("few", *pages(FOLDS))  # one of which can't be read
     assert run("trees", "--documents", few, "--noise_lines_column", "noise", "--output", tmp_path / "trees") == 1
     assert "holds 4 documents whose labels can be read (set aside: {'labels_unreadable': 1})" in capsys.readouterr().err
+
+
+def labelled(number: int, site: int, is_contrary: bool) -> "Labelled":
+    lines = ("Home", f"{PROSE} {number}", "Share this", f"{PROSE} {number + 1}", f"{PROSE} {number + 2}")
+    noise = {0, 2} if not is_contrary else {1, 3, 4}
+    return Labelled(lines, frozenset(noise), site)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A page as `LineTrees` reads it, and its site."""
+
+    lines: tuple[str, ...]
+    noise: frozenset[int]
+    site: int
+    ambiguous: frozenset[int] = frozenset()
+
+
+def test_no_page_is_judged_by_trees_that_know_its_site() -> None:
+    """On one of forty sites prose is noise: trees that have seen it there know that, the others can't."""
+    pages = [labelled(number, site=number, is_contrary=False) for number in range(39)]
+    contrary = [labelled(100 + number, site=99, is_contrary=True) for number in range(30)]
+    trees = LineTrees([*pages, *contrary], seed=0, sites=[page.site for page in [*pages, *contrary]])
+    judged = trees.probabilities_out_of_fold()
+    assert all((judged[number] > 0.5).tolist() == [True, False, True, False, False] for number in range(39, 69))
+    # Had its site been in several folds, its own labels would have been known.
+    alone = LineTrees([*pages, *contrary], seed=0).probabilities_out_of_fold()
+    assert any(alone[number][1] > 0.5 for number in range(39, 69))
+
+
+def test_pages_of_few_sites_are_held_out_one_by_one() -> None:
+    pages = [labelled(number, site=0, is_contrary=False) for number in range(12)]
+    judged = LineTrees(pages, seed=0, sites=[0] * 12).probabilities_out_of_fold()
+    assert len(judged) == 12
+
+
+def test_labels_of_one_kind_but_for_one_site_are_refused() -> None:
+    pages = [Labelled(("a line", "another"), frozenset({0} if site == 5 else ()), site) for site in range(6)]
+    with pytest.raises(UserError, match="need pages of more sites with lines of both kinds"):
+        LineTrees(pages, seed=0, sites=list(range(6)))
+
+
+def test_pages_shorter_than_the_neighbourhood() -> None:
+    pages = [Labelled(("Home", f"{PROSE} {number}"), frozenset({0}), number) for number in range(200)]
+    trees = LineTrees(pages, seed=0)
+    assert (trees.probabilities(["Home", PROSE]) > 0.5).tolist() == [True, False]
+    assert trees.probabilities(["Home"] * 30).shape == (30,)
+
+
+def test_the_teacher_s_key_is_not_that_of_the_labels() -> None:
+    problems = TreesConfig(output=Path("x"), teacher_column="noise_lines").problems()
+    assert any("where the labels are: name another key" in problem for problem in problems)
+
+
+def test_unlabelled_pages_move_no_other_page(artefact: Artefact, tmp_path: Path) -> None:
+    """Of 30 sites some are held out whole; an unlabelled page of a held-out one is left out, others teach."""
+    teacher = {"teacher": [1, 1, 0.5, 0, 0, 0, 0, 1, 1]}
+    rows = [(key, text, metadata | teacher) for key, text, metadata in pages(30) if key != "p3"]
+    raw = [(f"r{key}", f"{text} {key}", {"url": metadata["url"]} | teacher) for key, text, metadata in pages(30)]
+    columns = ["--noise_lines_column", "noise", "--teacher_column", "teacher"]
+    columns += ["--kind", "tagger", "--min_clean_words", 5]
+    ids = {}
+    for name, documents in {"without": rows, "with": [*rows, *raw]}.items():
+        options = ["--documents", artefact(name, *documents), *columns, "--split_by", "domain", "--valid_share", 0.3]
+        assert run("pairs", *options, "--output", tmp_path / "out" / name) == 0
+        for kind in ("document_train", "document_valid", "chunk_train", "chunk_valid"):
+            ids[name, kind] = {row["id"] for row in tables.read_rows(tmp_path / "out" / name / f"{kind}.jsonl")}
+    for kind in ("document_train", "document_valid", "chunk_valid"):
+        assert ids["with", kind] == ids["without", kind]
+    held_out = ids["without", "document_valid"]
+    assert held_out
+    assert ids["with", "chunk_train"] - ids["without", "chunk_train"] == {
+        f"rp{number}" for number in range(30) if f"p{number}" not in held_out
+    }
 
 
 def test_a_site_is_held_out_whole() -> None:

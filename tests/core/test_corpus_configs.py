@@ -41,13 +41,16 @@ def test_refine_reads_where_it_refines_without_gpus(rehearsal: Rehearsal) -> Non
 def test_refine_gives_the_chunks_options_to_their_step(rehearsal: Rehearsal) -> None:
     from prox.command import parse
 
-    more = "--remove_threshold 0.4 --document_guards.min_words_left 5 --seed 3 --engine.batch_size=9"
+    more = "--remove_threshold 0.4 --document_guards.min_words_left 5 --seed 3 --engine.batch_size=9 --threshold=0.3"
+    more += " --constrained true --max_calls 7 --excerpt head_middle_tail"
     done = rehearsal.run(f"scripts/run_refine.sh --input a --output b --document_refiner org/one -- {more}")
     assert done.returncode == 0, done.stderr
     _, (_, *document), (_, *chunk), *_ = rehearsal.commands()
     configs = [parse("refinement", verbs_of("refinement"), arguments)[1] for arguments in (document, chunk)]
     assert [(config.seed, config.engine.batch_size) for config in configs] == [(3, 9)] * 2
     assert (configs[1].remove_threshold, configs[1].document_guards.min_words_left) == (0.4, 5)
+    assert (configs[1].constrained, configs[1].max_calls) == (True, 7)
+    assert (configs[0].threshold, configs[0].excerpt, configs[0].constrained) == (0.3, "head_middle_tail", False)
 
 
 def test_refine_with_the_refiner_that_ships(rehearsal: Rehearsal) -> None:

@@ -99,7 +99,11 @@ def test_the_refiner_that_ships_is_made_of_clear_licences(rehearsal: Rehearsal) 
     for name, sources in rows.items():
         path = rehearsal.folder / f"{name}.jsonl.gz"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(gzip.compress("".join(f'{{"text": "a", "source": "{one}"}}\n' for one in sources).encode()))
+        rows_of = [
+            {"text": "a", "source": one, "split": split} for one in sources for split in ("train", "valid", "test")
+        ]
+        kept_whole = rows_of if name == "corpus/web_raw" else rows_of[::3]
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in kept_whole).encode()))
     (rehearsal.folder / "out/adaptation/first/examples").mkdir(parents=True)
     (rehearsal.folder / "out/adaptation/first/examples/documents.jsonl").write_text("{}\n")
     with_cards(rehearsal, "out/adaptation/chunk/refiner")
@@ -114,7 +118,8 @@ def test_the_refiner_that_ships_is_made_of_clear_licences(rehearsal: Rehearsal) 
         "train": ["wcxb", "scrapinghub"],
         "valid": ["wcxb"],
         "test": ["wcxb", "cleaneval"],
-        "raw": ["goose3/goose3"],
+        "raw_pages": ["goose3/goose3"] * 3,
+        "raw": ["goose3/goose3"],  # of sites that neither choose nor test
     }
     named = {(name, config.output.name): config for name, config in steps}
     assert named["annotation trees", "trees"].unlabelled_documents == rehearsal.folder / "out/refinement/unlabelled"

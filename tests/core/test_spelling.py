@@ -37,7 +37,21 @@ def test_numbers_and_marks_say_nothing(speller: Speller, tiny_tokenizer: PreTrai
     assert spelling(speller, tiny_tokenizer, "7 rivers -- are fed\n 100 by rain.") == words
 
 
-@pytest.mark.parametrize("text", ["Реки питаются дождями.", "水は低きに流れる。", "τα ποτάμια"])
+@pytest.mark.parametrize("text", ["🎉🎂🎁 “5” — £7 » ½ ∀∈⊂ ★★★★☆ │─┼", "…", "12 € ⚠️"])
+def test_symbols_are_no_letters(text: str, speller: Speller, tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    assert spelling(speller, tiny_tokenizer, text) == Spelling(0, 0)
+    words = spelling(speller, tiny_tokenizer, "7 rivers are fed by rain")
+    assert spelling(speller, tiny_tokenizer, f"{text} rivers are fed by rain") == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Реки питаются дождями и снегом.",
+        "水は低きに流れる。川は山から海へと流れていく。",
+        "τα ποτάμια της χώρας πηγάζουν",
+    ],
+)
 def test_other_scripts_are_spelled_in_bytes(
     text: str, speller: Speller, tiny_tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -45,6 +59,7 @@ def test_other_scripts_are_spelled_in_bytes(
     assert found.tokens_per_letter > 1.5
     assert found.is_spelled_in_bytes(0.4)
     assert not found.is_spelled_in_bytes(3.0)  # taught on such pages, it reads them
+    assert not spelling(speller, tiny_tokenizer, "∀Ж∈Ω").is_spelled_in_bytes(0.4)
 
 
 def test_a_few_letters_say_nothing_of_a_language() -> None:

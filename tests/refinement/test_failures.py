@@ -15,7 +15,7 @@ from prox.units import LEDGER, iterate_documents, read_rows, unit_files
 from refinement.__main__ import VERBS
 from refinement.asking import FEWEST_FAILURES, EngineWatch, check_failed_share
 from refinement.configs import ChunkConfig
-from refinement.refiner import Refiner, engine_as_before
+from refinement.refiner import Refiner, engine_as_before, load_refiner
 
 SETTINGS = {
     "document": ["--max_prompt_tokens", "200"],
@@ -207,17 +207,29 @@ def test_auto_goes_on_in_the_number_format_of_before(tmp_path: Path) -> None:
     begun.output.mkdir()
     (begun.output / "asked.json").write_text('{"dtype": "bfloat16"}')
     assert engine_as_before(begun).dtype == "bfloat16"
+    server = ChunkConfig(output=tmp_path / "server")
+    server.output.mkdir()
+    (server.output / "asked.json").write_text(json.dumps({"dtype": "the server's"}))
+    assert engine_as_before(server).dtype == "auto"  # what differs is refused when it is known
     begun.engine = replace(begun.engine, dtype="float32")  # asked for in so many words: refused later, if it differs
     assert engine_as_before(begun).dtype == "float32"
 
 
 def test_a_dialogue_on_the_hub_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path) -> None:
-    found = {"someone/tagger": "/cache/dialogue.json"}
-    monkeypatch.setattr("transformers.utils.cached_file", lambda name, file, **_: found.get(name))
-    refuse_dialogue_on_hub(str(tiny_checkpoint))
-    refuse_dialogue_on_hub("someone/published")
+    found = {"someone/tagger": "/cache/dialogue.json", "someone/published": None}
+
+    def look(name: str, file: str, **_: bool) -> str | None:
+        if name not in found:
+            raise OSError("404")
+        return found[name]
+
+    monkeypatch.setattr("transformers.utils.cached_file", look)
+    for name in (str(tiny_checkpoint), "someone/published", "someone/misspelt", "no/such/path"):
+        refuse_dialogue_on_hub(name)
+    config = ChunkConfig(output=Path("unused"))
+    config.refiner.checkpoint = "someone/tagger"
     with pytest.raises(UserError, match="hf download someone/tagger --local-dir"):
-        refuse_dialogue_on_hub("someone/tagger")
+        load_refiner(config)
 
 
 def test_a_constrained_refiner_writes_programs_only(tmp_path: Path, units: Path, tiny_checkpoint: Path) -> None:
