@@ -21,8 +21,8 @@ KEEP, REMOVE, OPEN = "=-?"
 VALUES = {KEEP: 0.0, REMOVE: 1.0}
 TAUGHT_QUANTILE = 0.99
 ROOM_BEYOND = 1.13
-"""How many times as many tokens a letter as 99 of 100 training pages a page may take. Where these are English, three in a
-thousand take more; German, Italian and French pages take at least 1.15 times as many (docs/benchmarks.md)."""
+"""How many times as many tokens a letter as 99 of 100 training pages a page may take. Where these are English, three in
+a thousand take more; German, Italian and French pages take at least 1.15 times as many (docs/benchmarks.md)."""
 
 
 def verdicts_of(example: Example) -> str:
