@@ -158,7 +158,7 @@ class TrainConfig(CommandConfig):
     def problems(self) -> list[str]:
         found = artifact.require(self.data, "data", "adaptation export") + base_problems(self.base)
         if not found and self.data is not None:
-            found += self._data_problems(self.data)
+            found += self._data_problems(self.data) or self._teacher_problems(self.data)
         counts: list[str] = []
         for name in ("num_epochs", "global_batch_size", "micro_batch_size", "devices", "log_every"):
             counts += at_least(getattr(self, name), 1, name)
@@ -174,7 +174,7 @@ class TrainConfig(CommandConfig):
             found.append(
                 f"min_learning_rate {self.min_learning_rate} must lie between 0 and learning_rate {self.learning_rate}"
             )
-        found += at_least(self.lm_weight, 0, "lm_weight") + self._tagger_problems() + self._teacher_problems()
+        found += at_least(self.lm_weight, 0, "lm_weight") + self._tagger_problems()
         if not 0 <= self.warmup_ratio < 1:
             found.append(f"warmup_ratio is {self.warmup_ratio}: it must be at least 0 and below 1")
         return found
@@ -195,19 +195,17 @@ class TrainConfig(CommandConfig):
             found.append(f"{', '.join(given)}: that is for taggers, and the data teach to write; leave it out")
         return found
 
-    def _teacher_problems(self) -> list[str]:
+    def _teacher_problems(self, data: Path) -> list[str]:
         """A weight of what is not in the data, or none of what is."""
-        if self.data is None or not (self.data / REPORT).is_file():
-            return []
-        train = artifact.read_json(self.data / REPORT)["splits"]["train"]
+        train = artifact.read_json(data / REPORT)["splits"]["train"]
         if self.teacher_weight and not train.get("num_with_teacher"):
             return [
-                f"teacher_weight is {self.teacher_weight}, and no example of --data {self.data} has a teacher: leave "
+                f"teacher_weight is {self.teacher_weight}, and no example of --data {data} has a teacher: leave "
                 "it out, or export sets of annotation pairs --teacher_column"
             ]
         if not self.teacher_weight and train.get("num_without_labels"):
             return [
-                f"{train['num_without_labels']} examples of --data {self.data} have no labels, only a teacher's word: "
+                f"{train['num_without_labels']} examples of --data {data} have no labels, only a teacher's word: "
                 "give --teacher_weight"
             ]
         return []
