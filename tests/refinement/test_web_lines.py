@@ -76,12 +76,13 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
         "japanese": "水は低きに流れる。川は山から海へと流れていく。\n" * 40 + "ホーム",
         "russian": "Реки питаются дождями и талым снегом, и многие из них впадают в море.\n" * 40 + "Войти",
         **{name: f"{text}\n" * 6 + MENU_OF_A_PAGE for name, text in OTHER_LANGUAGES.items()},
+        **{f"short {name}": f"{text}\n{MENU_OF_A_PAGE}" for name, text in OTHER_LANGUAGES.items()},
         "numbers": "Home\n" + "\n".join(f"{n} {n * n} {n + 7}" for n in range(60)),
     }
     path = tmp_path / "pages.jsonl"
     path.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in pages.items()))
     texts, rows = refine(refiner, path, tmp_path)
-    for name in ("japanese", "russian", *OTHER_LANGUAGES):
+    for name in ("japanese", "russian", *OTHER_LANGUAGES, *(f"short {name}" for name in OTHER_LANGUAGES)):
         assert texts[name] == pages[name], name
         assert all(chunk["reason"] == "language_not_taught" for chunk in rows[name]["chunks"])
     assert not any(chunk["skipped"] for chunk in rows["numbers"]["chunks"])
