@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MOST_PER_LETTER = 1.0
 """No ASCII text takes more, whatever the tokenizer; letters spelled in bytes do."""
 LEAST_LETTERS = 50
-"""Of fewer letters, the tokens say little about the language. To leave an English page as it is costs less than to clean
-one in another language, so that a few wrong ones among the shortest pages are borne (docs/benchmarks.md)."""
+"""Of fewer letters, the tokens say little about the language. To leave an English page as it is costs less than to
+clean one in another language, so that a few wrong ones among the shortest pages are borne (docs/benchmarks.md)."""
 LEAST_LETTERS_OF_A_SCRIPT = 20
 """And of so few nothing about the script: they may be symbols of mathematics."""
 NOT_UTF8 = "\ufffd"
