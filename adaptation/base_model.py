@@ -22,7 +22,7 @@ class BaseModel:
     positions: int | None
     """Longest sequence in tokens; None where the architecture has no limit of its own."""
     reach: int | None = None
-    """How many tokens back its layers look, where none of them looks at all (sliding windows)."""
+    """How many tokens back its layers look (sliding windows); None where one of them looks over the whole sequence."""
 
 
 def read_base(base: str) -> BaseModel:

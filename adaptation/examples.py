@@ -12,6 +12,7 @@ from prox.chunking import Chunk
 from prox.dialogue import Dialogue, Prompt, PromptRenderer
 from prox.errors import UserError
 from prox.program import Program, Style, parse_program
+from prox.tagging import are_probabilities
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,7 @@ def _teacher_of(example: Example, probabilities: Any, place: str) -> tuple[float
     num_lines = example.text.count("\n") + 1
     if probabilities == []:
         return ()
-    if (
-        not isinstance(probabilities, list)
-        or len(probabilities) != num_lines
-        or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in probabilities)
-    ):
+    if not are_probabilities(probabilities, num_lines):
         raise UserError(
             f"{place}: teacher {str(probabilities)[:80]} must be a list of {num_lines} numbers from 0 to 1, one a "
             "line of the example"

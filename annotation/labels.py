@@ -16,6 +16,7 @@ from prox.confusion import removed_lines
 from prox.executor import execute
 from prox.pairs import program_from_pair
 from prox.program import KeepChunk, Normalize, Program, RemoveLines, remove_numbers
+from prox.tagging import are_probabilities
 from prox.words import count_words
 
 
@@ -97,11 +98,7 @@ def _probabilities(document: Document, column: str) -> tuple[float, ...]:
     value, num_lines = document.metadata.get(column), document.text.count("\n") + 1
     if value is None:
         return ()
-    if (
-        not isinstance(value, list)
-        or len(value) != num_lines
-        or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
-    ):
+    if not are_probabilities(value, num_lines):
         raise Unusable(
             f"teacher_unreadable: {column!r} holds {str(value)[:40]}, not {num_lines} numbers from 0 to 1, one a line"
         )

@@ -73,6 +73,13 @@ def cut_rows(rows: Sequence[Mapping[str, Any]], threshold: float, field: str) ->
     ]
 
 
+def are_probabilities(value: Any, num_lines: int) -> bool:
+    """Whether a value out of a file is a list of one probability a line."""
+    if not isinstance(value, list) or len(value) != num_lines:
+        return False
+    return all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
+
+
 def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> list[list[int]]:
     """The ids of each line with its line break, by itself."""
     return [encoding.ids for encoding in encode_batch(tokenizer, [line + "\n" for line in lines])]

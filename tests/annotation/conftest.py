@@ -17,6 +17,21 @@ from annotation.__main__ import VERBS
 from prox import units
 from prox.command import main
 
+Artefact = Callable[..., Path]
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Artefact:
+    """Writes documents (id, text, metadata) as a finished artefact with a name."""
+
+    def make(name: str, *documents: tuple[str, str, dict[str, Any]]) -> Path:
+        rows = [{"id": key, "text": text, "metadata": json.dumps(metadata)} for key, text, metadata in documents]
+        units.write_unit(tmp_path / name / units.DOCUMENTS / units.unit_name(0), rows, units.DOCUMENT_SCHEMA)
+        (tmp_path / name / "_SUCCESS").write_text('{"fingerprint": "", "summary": {}}')
+        return tmp_path / name
+
+    return make
+
 
 @dataclass(frozen=True)
 class Misbehaviour:

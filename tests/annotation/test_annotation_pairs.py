@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,6 @@ from prox.program import KeepChunk, Normalize, RemoveLines, parse_program, rende
 PROSE = "The library reads the file and keeps what it needs, because memory is short on small machines."
 DEFAULTS = PairsConfig(output=Path("unused"), clean_column="clean")
 ANY_PAIR = dataclasses.replace(DEFAULTS, min_recall=0, max_extra_share=1, max_missing_share=1)
-Artefact = Callable[..., Path]
-
-
-@pytest.fixture
-def artefact(tmp_path: Path) -> Artefact:
-    """Writes documents (id, text, metadata) as an artefact with a name."""
-
-    def make(name: str, *documents: tuple[str, str, dict[str, Any]]) -> Path:
-        rows = [{"id": key, "text": text, "metadata": json.dumps(metadata)} for key, text, metadata in documents]
-        units.write_unit(tmp_path / name / units.DOCUMENTS / units.unit_name(0), rows, units.DOCUMENT_SCHEMA)
-        return tmp_path / name
-
-    return make
 
 
 def page(number: int, **metadata: Any) -> tuple[str, str, dict[str, Any]]:

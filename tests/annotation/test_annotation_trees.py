@@ -1,7 +1,7 @@
 """`trees`: what boosted trees say of lines, and what `pairs` makes of it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,9 @@ from annotation.set_configs import TreesConfig
 from prox import units
 from prox.command import main
 from prox.errors import UserError
+from tests.annotation.conftest import Artefact
 
 PROSE = "The library reads the file, and keeps in memory what it needs, since machines are small."
-Artefact = Callable[..., Path]
-
-
-@pytest.fixture
-def artefact(tmp_path: Path) -> Artefact:
-    """Writes documents (id, text, metadata) as an artefact with a name."""
-
-    def make(name: str, *documents: tuple[str, str, dict[str, Any]]) -> Path:
-        rows = [{"id": key, "text": text, "metadata": json.dumps(metadata)} for key, text, metadata in documents]
-        units.write_unit(tmp_path / name / units.DOCUMENTS / units.unit_name(0), rows, units.DOCUMENT_SCHEMA)
-        (tmp_path / name / "_SUCCESS").write_text('{"fingerprint": "", "summary": {}}')
-        return tmp_path / name
-
-    return make
 
 
 def pages(count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
