@@ -9,8 +9,10 @@ from prox.errors import UserError
 STATE_FILE = "trainer_state.json"
 OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin")
 """The trainer's own name for it, and accelerate's where FSDP has sharded it."""
+BULKY_FILES = (*OPTIMIZER_FILES, "pytorch_model_fsdp.bin")
+"""What of a checkpoint is as large as its weights, or twice as large; the last is FSDP's own copy of them."""
 # Written by the trainer for resuming only; removed when the run is over.
-RESUME_FILES = (*OPTIMIZER_FILES, "scheduler.pt", "rng_state*.pth", "training_args.bin")
+RESUME_FILES = (*BULKY_FILES, "scheduler.pt", "rng_state*.pth", "training_args.bin")
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -27,6 +29,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The optimizer step that a checkpoint folder was written after."""
     return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def ends_epoch(checkpoint: Path) -> bool:
+    """False when the checkpoint was written on the way through an epoch, only for going on from it."""
+    return float(artifact.read_json(checkpoint / STATE_FILE)["epoch"]).is_integer()
 
 
 def is_readable(checkpoint: Path) -> bool:
@@ -65,8 +72,20 @@ def remove_incomplete(folder: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
+def remove_outdated(folder: Path) -> None:
+    """Of all checkpoints but the newest, removes what only resuming takes: those within an epoch as a whole, also where
+    that was begun before, of the others the bulk of it."""
+    for checkpoint in list_checkpoints(folder)[:-1]:
+        if not (is_readable(checkpoint) and ends_epoch(checkpoint)):
+            shutil.rmtree(checkpoint)
+            continue
+        for name in BULKY_FILES:
+            (checkpoint / name).unlink(missing_ok=True)
+
+
 def strip_resume_files(folder: Path) -> None:
-    """Leaves of a finished run's folder only the checkpoints, and of those only what using one takes."""
+    """Leaves of a finished run's folder only the epochs' checkpoints, and of those only what using one takes."""
+    remove_outdated(folder)
     for path in folder.iterdir():
         if path.is_file():
             path.unlink()

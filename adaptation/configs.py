@@ -151,7 +151,10 @@ class TrainConfig(CommandConfig):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """With several devices: `ddp` holds the whole model on each, `fsdp` shards weights and optimizer (GPUs only)."""
     log_every: int = 10
-    """Optimizer steps between two lines of `metrics.jsonl`; every epoch ends with one too."""
+    """Optimizer steps between two lines of `metrics.jsonl`; every epoch ends with one too, and every checkpoint."""
+    save_every: int = 500
+    """Optimizer steps between two checkpoints that a killed training goes on from, within an epoch. One takes twelve
+    bytes a parameter; the newest is kept, beside the weights of every epoch's end. 0: only epochs end with one."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where `metrics.jsonl` is mirrored to."""
 
@@ -162,7 +165,7 @@ class TrainConfig(CommandConfig):
         counts: list[str] = []
         for name in ("num_epochs", "global_batch_size", "micro_batch_size", "devices", "log_every"):
             counts += at_least(getattr(self, name), 1, name)
-        found += counts
+        found += counts + at_least(self.save_every, 0, "save_every")
         if not counts and self.global_batch_size % (self.micro_batch_size * self.devices):
             found.append(
                 f"global_batch_size {self.global_batch_size} is no multiple of micro_batch_size x devices "
@@ -229,8 +232,8 @@ class TrainConfig(CommandConfig):
         return as_inputs(self.data, self.base)
 
     def volatile_fields(self) -> frozenset[str]:
-        """`log_every` changes which lines `metrics.jsonl` has, not the weights."""
-        return VOLATILE_FIELDS | {"log_every"}
+        """Both change which lines `metrics.jsonl` has, not the weights."""
+        return VOLATILE_FIELDS | {"log_every", "save_every"}
 
     @property
     def accumulation_steps(self) -> int:

@@ -45,23 +45,23 @@ def number_format(precision: str) -> dict[str, bool]:
 
 def run(plan: dict[str, Any]) -> None:
     """Trains; ``plan`` is what ``adaptation.train.launch_plan`` returns."""
-    from adaptation.recorder import Recorder
+    from adaptation.recorder import EpochOrder, Recorder
 
     dialogue = load_dialogue(plan["data"], Dialogue())
     arguments = plan["arguments"] | number_format(plan["precision"])
     if arguments["use_cpu"] and "fsdp" in arguments:
         raise UserError("strategy is fsdp, but no GPU is here, and on CPU nothing would be sharded: use ddp")
-    recorder = Recorder(Path(plan["metrics"]), dialogue)
+    callbacks = [Recorder(Path(plan["metrics"]), dialogue, plan["save_every"]), EpochOrder()]
     if dialogue.kind == "tagger":
         from adaptation.tagger import train_tagger
 
-        train_tagger(arguments | {"gradient_checkpointing": plan["gradient_checkpointing"]}, plan, dialogue, recorder)
+        train_tagger(arguments | {"gradient_checkpointing": plan["gradient_checkpointing"]}, plan, dialogue, callbacks)
     else:
-        run_factory(arguments, plan, dialogue, recorder)
+        run_factory(arguments, plan, dialogue, callbacks)
 
 
 def run_factory(
-    arguments: dict[str, Any], plan: dict[str, Any], dialogue: Dialogue, recorder: "TrainerCallback"
+    arguments: dict[str, Any], plan: dict[str, Any], dialogue: Dialogue, callbacks: "list[TrainerCallback]"
 ) -> None:
     """Registers the template and has LLaMA-Factory train."""
     from transformers import AutoTokenizer
@@ -78,7 +78,7 @@ def run_factory(
         "template": TEMPLATE,
         "disable_gradient_checkpointing": not plan["gradient_checkpointing"],
     }
-    run_exp(args=arguments | plan["factory"] | more, callbacks=[recorder, AnswerLogits()])
+    run_exp(args=arguments | plan["factory"] | more, callbacks=[*callbacks, AnswerLogits()])
 
 
 if __name__ == "__main__":

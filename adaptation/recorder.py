@@ -1,4 +1,4 @@
-"""Trainer callbacks: the loss curve, the mark that a checkpoint is complete, and logits of the answers alone.
+"""Trainer callbacks: the loss curve, checkpoints that are complete and can be resumed, and logits of the answers alone.
 
 Imported by the launcher only.
 """
@@ -7,11 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate.data_loader import SeedableRandomSampler
 from accelerate.utils import extract_model_from_parallel
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adaptation.answer_logits import compute_answer_logits_only
-from adaptation.checkpoints import OPTIMIZER_FILES, checkpoint_folder, list_checkpoints
+from adaptation.checkpoints import checkpoint_folder, remove_outdated
 from prox.artifact import write_atomically
 from prox.dialogue import Dialogue
 
@@ -20,10 +25,19 @@ ANSWER_LOGITS_LINE = "prox: logits are computed for the answers alone"
 
 
 class Recorder(TrainerCallback):
-    """Keeps ``metrics.jsonl`` in step with the trainer's own history, which a resumed run restores."""
+    """Keeps ``metrics.jsonl`` in step with the trainer's own history, which a resumed run restores.
 
-    def __init__(self, metrics: Path, dialogue: Dialogue) -> None:
-        self.metrics, self.dialogue = metrics, dialogue
+    The trainer saves where an epoch ends; this has it save every ``save_every`` steps besides, unless that is 0, and
+    keeps of those checkpoints only the newest.
+    """
+
+    def __init__(self, metrics: Path, dialogue: Dialogue, save_every: int) -> None:
+        self.metrics, self.dialogue, self.save_every = metrics, dialogue, save_every
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        at_epoch_end = float(state.epoch or 0).is_integer()
+        if self.save_every and state.global_step % self.save_every == 0 and not at_epoch_end:
+            control.should_save = control.should_log = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # A logged loss is the mean since the last one, which a checkpoint does not hold: no mean may span one.
@@ -35,15 +49,43 @@ class Recorder(TrainerCallback):
             write_atomically(self.metrics, "".join(rows))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if dist.is_initialized():
+            dist.barrier()  # every process has written its own part
         if not state.is_world_process_zero:
             return
         folder = checkpoint_folder(Path(args.output_dir), state.global_step)
         # The dialogue is the last file of a checkpoint: where it lies, everything before it was written.
         self.dialogue.save(folder)
-        for earlier in list_checkpoints(Path(args.output_dir)):
-            if earlier != folder:
-                for name in OPTIMIZER_FILES:
-                    (earlier / name).unlink(missing_ok=True)  # twice the model's size; only the newest resumes
+        remove_outdated(Path(args.output_dir))
+
+
+class EpochOrder(TrainerCallback):
+    """Has the order of an epoch's examples follow from seed and epoch, so that a run resumed within one finds it again.
+
+    Where examples of like length are put into one batch, the trainer draws it from the process's random numbers, whose
+    state at the epoch's begin no checkpoint holds.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader,
+        **_: Any,
+    ) -> None:
+        batches = train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):  # of several processes, each has its share of the batches
+            batches = batches.batch_sampler
+        if isinstance(batches.sampler, SeedableRandomSampler):
+            return  # follows from seed and epoch by itself
+        seed = np.random.SeedSequence((args.seed, epoch_of(state))).generate_state(1)[0]
+        batches.sampler.generator = torch.Generator().manual_seed(int(seed))
+
+
+def epoch_of(state: TrainerState) -> int:
+    """The epoch that is begun, or gone on with, counted from 0."""
+    return int(state.epoch or 0)
 
 
 class AnswerLogits(TrainerCallback):

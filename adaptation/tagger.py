@@ -15,6 +15,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from adaptation.line_examples import read_line_examples
 from adaptation.line_pages import IGNORED, PageReader, Reading, Variation
+from adaptation.recorder import epoch_of
 from prox.compiling import layers_of
 from prox.dialogue import Dialogue
 from prox.engines.judging import hidden_states, join_prompts, verdict_logits
@@ -51,7 +52,7 @@ class EpochClock(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Called by the trainer, also where a resumed one begins."""
-        self._dataset.epoch = round(state.epoch or 0)
+        self._dataset.epoch = epoch_of(state)
 
 
 def collate(items: Sequence[Item], padding: int) -> dict[str, torch.Tensor]:
@@ -136,7 +137,7 @@ def check_positions(model: "PreTrainedModel", base: str) -> None:
 
 
 def train_tagger(
-    arguments: dict[str, Any], plan: dict[str, Any], dialogue: Dialogue, callback: TrainerCallback
+    arguments: dict[str, Any], plan: dict[str, Any], dialogue: Dialogue, callbacks: Sequence[TrainerCallback]
 ) -> None:
     """Trains on the export in ``plan["data"]``; ``arguments`` are the trainer's own."""
     data, base = Path(plan["data"]), plan["base"]
@@ -166,6 +167,6 @@ def train_tagger(
         train_dataset=dataset,
         data_collator=functools.partial(collate, padding=padding),
         processing_class=tokenizer,
-        callbacks=[callback, EpochClock(dataset)],
+        callbacks=[*callbacks, EpochClock(dataset)],
     )
     trainer.train(resume_from_checkpoint=resume)

@@ -1,4 +1,4 @@
-"""`adaptation train`: full-parameter fine-tuning (paper, A.2), one checkpoint an epoch.
+"""`adaptation train`: full-parameter fine-tuning (paper, A.2), one checkpoint an epoch, and others on the way.
 
 A generative refiner is trained by LLaMA-Factory, a tagger by the trainer beneath it, Hugging Face's.
 
@@ -126,6 +126,7 @@ def launch_plan(config: TrainConfig, report: dict[str, Any], resume_from: Path |
         "teacher_weight": config.teacher_weight,
         "variation": {name: getattr(config, name) for name in ("shift_chunks", "line_dropout", "token_noise")},
         "metrics": str(config.output / METRICS),
+        "save_every": config.save_every,
     }
 
 

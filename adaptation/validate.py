@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from adaptation.train import CHECKPOINTS, TRAINING
 from adaptation.train import METRICS as TRAINING_METRICS
 from prox import artifact
 from prox.answers import is_cut_off, program_of
-from prox.chunk_refiner import chunk_refiner, chunk_renderer, engine_for
+from prox.chunk_refiner import ChunkRenderer, chunk_refiner, chunk_renderer, engine_for
 from prox.chunking import Chunk
 from prox.confusion import best_checkpoint
 from prox.decision import DROP_ANSWER, KEEP_ANSWER, keep_probability
@@ -31,6 +31,7 @@ from prox.errors import UserError
 from prox.operations import KeepChunk, render_program
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.progress import Progress
+from prox.tagging import LinePromptRenderer, encode_lines
 from prox.words import count_words
 
 log = logging.getLogger("prox")
@@ -39,7 +40,7 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
 SAMPLES = "samples.md"
 NOT_ASKED = Completion(render_program([KeepChunk()]), 0, "stop")
-"""Of a chunk that is too long for a tagger: refinement keeps it as it is."""
+"""Of a chunk that is too long for a tagger, or in another language: refinement keeps it as it is."""
 EXAMPLES_AT_ONCE = 512  # enough to sort by length in and to fill vLLM's batches, few enough to show progress
 
 Answer = TypeVar("Answer")
@@ -128,8 +129,10 @@ def score_checkpoint(
             f"max_new_tokens {room} leaves no room for a prompt in the context of {checkpoint} "
             f"({engine.max_context} tokens): lower it"
         )
-    predict = predict_documents if config.task == "document" else predict_chunks
-    step = functools.partial(predict, config, engine, dialogue, limit)
+    step = functools.partial(predict_documents, config, engine, dialogue, limit)
+    if config.task == "chunk":
+        renderer = chunk_renderer(dialogue, engine.tokenizer, limit)
+        step = functools.partial(predict_chunks, config, engine, renderer, foreign_pages(renderer, examples))
     predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
     more = {}
     if config.task == "chunk" and dialogue.kind == "tagger":
@@ -172,14 +175,39 @@ def predict_documents(
     ]
 
 
+def foreign_pages(renderer: ChunkRenderer, examples: Sequence[Example]) -> frozenset[str]:
+    """Ids of the pages that refinement leaves as they are, since a tagger was not taught their language.
+
+    It looks at whole pages; here at as much of one as is among the examples.
+    """
+    if not isinstance(renderer, LinePromptRenderer):
+        return frozenset()
+    lines: dict[str, list[str]] = {}
+    for example in examples:
+        lines.setdefault(example.id, []).extend(renderer.dialogue.shown(example.text).split("\n"))
+    return frozenset(
+        page for page, shown in lines.items() if renderer.is_foreign(shown, encode_lines(renderer.tokenizer, shown))
+    )
+
+
 def predict_chunks(
-    config: ValidateConfig, engine: Engine, dialogue: Dialogue, limit: int, examples: Sequence[Example]
+    config: ValidateConfig,
+    engine: Engine,
+    renderer: ChunkRenderer,
+    left_alone: Container[str],
+    examples: Sequence[Example],
 ) -> list[Prediction]:
-    """Programs as refinement gets them; ``style`` says how to read one (the reference is written as calls)."""
-    renderer = chunk_renderer(dialogue, engine.tokenizer, limit)
+    """Programs as refinement gets them; ``style`` says how to read one (the reference is written as calls).
+
+    Pages that are ``left_alone`` (ids) are not asked about.
+    """
+    dialogue = renderer.dialogue
     refiner = chunk_refiner(engine, dialogue, dialogue.answer_room(config.max_new_tokens))
     chunks = [Chunk(example.first_line, example.text) for example in examples]
-    prompts = [renderer.chunk(chunk) for chunk in chunks]
+    prompts = [
+        None if example.id in left_alone else renderer.chunk(chunk)
+        for example, chunk in zip(examples, chunks, strict=True)
+    ]
     asked = [(chunk, prompt) for chunk, prompt in zip(chunks, prompts, strict=True) if prompt is not None]
     found = iter(answered(refiner.ask(asked)))
     answers = [NOT_ASKED if prompt is None else next(found) for prompt in prompts]
@@ -263,7 +291,7 @@ def one_line(task: Task, name: str, metrics: dict[str, Any]) -> str:
     if metrics["dialogue"].get("kind") == "tagger":
         unasked = metrics["share_prompt_cut"]
         text += f", threshold {metrics['dialogue']['remove_threshold']:g}"
-        return f"{text}, {unasked:.1%} not asked about (too long, or another script)" if unasked else text
+        return f"{text}, {unasked:.1%} not asked about (too long, or another language)" if unasked else text
     tokens = metrics["mean_generated_tokens"]
     return f"{text}, unparsable {metrics['share_unparsable']:.1%}, {tokens:.1f} tokens a program"
 

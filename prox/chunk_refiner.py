@@ -25,6 +25,10 @@ class ChunkRenderer(Protocol):
     """Makes the prompts of a refiner's chunks."""
 
     @property
+    def dialogue(self) -> Dialogue:
+        """How they are asked, with what the tokenizer decides."""
+
+    @property
     def frame_tokens(self) -> int:
         """Tokens of a prompt beside those of its chunk's lines."""
 

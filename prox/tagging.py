@@ -136,11 +136,10 @@ class LinePromptRenderer:
         distinct = list(dict.fromkeys(line for lines in shown for line in lines))
         ids_of = dict(zip(distinct, encode_lines(self.tokenizer, distinct), strict=True))
         found = []
-        limit = self.dialogue.max_tokens_per_letter
         for lines, short in zip(documents, shown, strict=True):
             ids = [ids_of[line] for line in short]
             chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
-            is_foreign = limit is not None and self.spelling(short, ids).is_foreign(limit)
+            is_foreign = self.is_foreign(short, ids)
             found.append([self._asked(chunk, short, ids, is_foreign) for chunk in chunks])
         return found
 
@@ -155,6 +154,11 @@ class LinePromptRenderer:
         if reason:
             return replace(chunk, skipped=True, skip_reason=reason), None
         return chunk, self._make(lines[span])
+
+    def is_foreign(self, shown: Sequence[str], lines: Sequence[list[int]]) -> bool:
+        """Whether a page is in a language that was not taught: its lines as they are shown, and their ids."""
+        limit = self.dialogue.max_tokens_per_letter
+        return limit is not None and self.spelling(shown, lines).is_foreign(limit)
 
     def spelling(self, shown: Sequence[str], lines: Sequence[list[int]]) -> Spelling:
         """How lines, with their ids, are spelled."""

@@ -3,10 +3,6 @@
 import dataclasses
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from transformers import (
 )
 
 from adaptation.__main__ import VERBS
+from adaptation.checkpoints import list_checkpoints
 from adaptation.examples import Example
 from adaptation.line_examples import LineExample, read_line_examples, verdicts_of
 from adaptation.line_pages import PageReader, Reading, Variation
@@ -35,6 +32,7 @@ from prox.tagging import LinePromptRenderer, cut_rows
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.__main__ import VERBS as REFINEMENT
 from tests.adaptation.conftest import NAVIGATION, SENTENCES
+from tests.adaptation.killing import kill_training
 from tests.adaptation.taggers import TAGGER, TRAINING, export, run
 
 
@@ -65,6 +63,13 @@ def test_a_tagger_is_trained_chosen_and_used(
     assert dialogue.max_new_tokens is None
     assert threshold == best["dialogue"]["remove_threshold"]
     assert "probability of removing a line" in (refiner / "README.md").read_text()
+
+    # As refinement, it leaves pages alone whose letters take more tokens than it was taught.
+    strict = shutil.copytree(refiner, tmp_path / "strict")
+    dataclasses.replace(dialogue, max_tokens_per_letter=0.05).save(strict)
+    run("validate", "--checkpoint", strict, "--examples", split, "--output", tmp_path / "alone")
+    (alone,) = json.loads((tmp_path / "alone/metrics.json").read_text())["checkpoints"]
+    assert (alone["share_prompt_cut"], alone["f1"]) == (1, 0)
 
     pages = [{"id": "a", "text": f"{NAVIGATION}\n{SENTENCES[1]}\n{SENTENCES[2]}"}, {"id": "b", "text": SENTENCES[0]}]
     long = " ".join(SENTENCES * 100)  # a line that no prompt has room for
@@ -117,23 +122,43 @@ def test_a_tagger_is_trained_chosen_and_used(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_killed_training_ends_with_the_same_weights(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("save_every", "step"), [(0, 6), (4, 8)])  # at an epoch's end, and within one
+def test_a_killed_training_ends_with_the_same_weights(
+    split: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, save_every: int, step: int
+) -> None:
     data = export(split, tiny_checkpoint, tmp_path / "data")
     varied = ["--dropout", "0.1", "--shift_chunks", "true", "--line_dropout", "0.2", "--token_noise", "0.1"]
-    command = [sys.executable, "-m", "adaptation", "train", "--data", str(data), "--base", str(tiny_checkpoint)]
-    command += [*TRAINING, *varied]
-    subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True)
+    options = ["--data", data, "--base", tiny_checkpoint, *TRAINING, *varied]
+    run("train", *options, "--save_every", 0, "--output", tmp_path / "whole")
     killed = tmp_path / "killed"
-    process = subprocess.Popen([*command, "--output", str(killed)])
-    while not list(killed.glob("checkpoints/checkpoint-*/dialogue.json")):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "_SUCCESS").exists()
-    subprocess.run([*command, "--output", str(killed)], check=True)
-    for checkpoint in sorted((tmp_path / "whole/checkpoints").iterdir()):
-        file = Path("checkpoints", checkpoint.name, "model.safetensors")
+    options += ["--save_every", save_every, "--output", killed]
+    step = kill_training(options, killed, step)
+    with caplog.at_level("INFO", logger="prox"):
+        run("train", *options)
+    assert f"going on from {killed}/checkpoints/checkpoint-{step}" in caplog.text
+    names = [f"checkpoint-{6 * epoch}" for epoch in range(1, 7)]
+    for folder in (tmp_path / "whole", killed):
+        assert [path.name for path in list_checkpoints(folder / "checkpoints")] == names
+    for name in names:
+        file = Path("checkpoints", name, "model.safetensors")
         assert (killed / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_train_like_one(split: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """At the same global batch size; over gloo on CPU."""
+    data = export(split, tiny_checkpoint, tmp_path / "data")
+    options = ["--data", data, "--base", tiny_checkpoint, *TRAINING, "--group_by_length", "false"]
+    curves = []
+    for devices in (1, 2):
+        output = tmp_path / f"on-{devices}"
+        run("train", *options, "--learning_rate", "1e-3", "--devices", devices, "--output", output)
+        curves.append([json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()])
+    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
+    for one, two in zip(*curves, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=2e-2)
+        assert two["learning_rate"] == one["learning_rate"]
 
 
 @pytest.fixture

@@ -3,24 +3,35 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import skip_first_batches
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader, RandomSampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from adaptation import launcher
 from adaptation.__main__ import VERBS
-from adaptation.checkpoints import OPTIMIZER_FILES, RESUME_FILES, STATE_FILE, is_readable, remove_incomplete
+from adaptation.checkpoints import (
+    OPTIMIZER_FILES,
+    RESUME_FILES,
+    STATE_FILE,
+    is_readable,
+    list_checkpoints,
+    remove_incomplete,
+    remove_outdated,
+    strip_resume_files,
+)
 from adaptation.configs import TrainConfig
-from adaptation.recorder import ANSWER_LOGITS_LINE
+from adaptation.recorder import ANSWER_LOGITS_LINE, EpochOrder
 from adaptation.train import follow, launch_plan
 from prox.command import main
 from prox.dialogue import Dialogue
 from prox.errors import UserError
+from tests.adaptation.killing import kill_training
 
 
 def fake_run(folder: Path, weights: Path, steps: list[int]) -> None:
@@ -28,7 +39,7 @@ def fake_run(folder: Path, weights: Path, steps: list[int]) -> None:
         checkpoint = folder / f"checkpoint-{step}"
         checkpoint.mkdir(parents=True)
         shutil.copy(weights / "model.safetensors", checkpoint)
-        (checkpoint / STATE_FILE).write_text(json.dumps({"global_step": step}))
+        (checkpoint / STATE_FILE).write_text(json.dumps({"global_step": step, "epoch": step / 5}))
         (checkpoint / OPTIMIZER_FILES[0]).write_bytes(b"state")
         Dialogue().save(checkpoint)
 
@@ -38,6 +49,59 @@ def test_the_newest_complete_checkpoint_is_resumed(tmp_path: Path, tiny_checkpoi
     (tmp_path / "checkpoint-100/dialogue.json").unlink()
     assert remove_incomplete(tmp_path) == tmp_path / "checkpoint-10"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-9"]
+
+
+def test_within_an_epoch_only_the_newest_is_kept(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    fake_run(tmp_path, tiny_checkpoint, [3, 5, 7, 10, 12])
+    remove_outdated(tmp_path)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-5", "checkpoint-10", "checkpoint-12"]
+    assert [(path / OPTIMIZER_FILES[0]).is_file() for path in list_checkpoints(tmp_path)] == [False, False, True]
+
+
+def test_what_is_left_of_a_removed_checkpoint_goes(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """Killed while it removes one that lies within an epoch, the run must not stumble over the rest."""
+    fake_run(tmp_path, tiny_checkpoint, [5, 7, 10])
+    (tmp_path / "checkpoint-7" / STATE_FILE).unlink()
+    (tmp_path / "checkpoint-10/pytorch_model_fsdp.bin").write_bytes(b"once more the weights")
+    strip_resume_files(tmp_path)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-5", "checkpoint-10"]
+    assert sorted(path.name for path in (tmp_path / "checkpoint-10").iterdir()) == [
+        *["dialogue.json", "model.safetensors", STATE_FILE],
+    ]
+
+
+@pytest.mark.parametrize("group_by_length", [True, False])
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_the_order_of_an_epoch_is_found_again(group_by_length: bool, rank: int | None) -> None:
+    """Within an epoch, of one process and of two, whatever random numbers were drawn before."""
+    lengths = [3 + number * 7 % 11 for number in range(40)]
+    dataset = [{"input_ids": torch.arange(length), "number": number} for number, length in enumerate(lengths)]
+
+    def loader() -> DataLoader:
+        torch.rand(int(torch.randint(9, ())))
+        sampler = LengthGroupedSampler(2, lengths=lengths) if group_by_length else RandomSampler(dataset)
+        plain = DataLoader(
+            dataset, batch_size=2, sampler=sampler, collate_fn=lambda rows: [row["number"] for row in rows]
+        )
+        processes = {} if rank is None else {"num_processes": 2, "process_index": rank}
+        return prepare_data_loader(
+            plain, **processes, put_on_device=False, rng_types=[], use_seedable_sampler=True, data_seed=5
+        )
+
+    def read(batches: DataLoader, epoch: int, skip: int = 0) -> list[list[int]]:
+        arguments, state = SimpleNamespace(seed=5), SimpleNamespace(epoch=epoch + skip / 20)
+        EpochOrder().on_epoch_begin(arguments, state, None, train_dataloader=batches)
+        rest = skip_first_batches(batches, skip) if skip else batches
+        rest.set_epoch(epoch)
+        return list(rest)
+
+    whole = loader()
+    orders = [read(whole, epoch) for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    assert len(orders[0]) == (20 if rank is None else 10)
+    resumed = loader()
+    assert read(resumed, 1, skip=4) == orders[1][4:]
+    assert read(resumed, 2) == orders[2]
 
 
 def test_torn_weights_are_not_readable(tmp_path: Path, tiny_checkpoint: Path) -> None:
@@ -166,21 +230,14 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
     split: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     export(split, tiny_checkpoint, tmp_path / "data", "chunk")
-    run("train", "--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "whole", *TRAINING)
+    options = ["--data", tmp_path / "data", "--base", tiny_checkpoint, *TRAINING, "--save_every", "4"]
+    run("train", *options, "--output", tmp_path / "whole")
 
-    arguments = ["--data", tmp_path / "data", "--base", tiny_checkpoint, "--output", tmp_path / "killed", *TRAINING]
-    process = subprocess.Popen([sys.executable, "-m", "adaptation", "train", *map(str, arguments)])
-    mark = tmp_path / "killed/checkpoints/checkpoint-6/dialogue.json"
-    while not mark.is_file():
-        assert process.poll() is None, (tmp_path / "killed/train.log").read_text()[-2000:]
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(2)  # the launcher notices and ends by itself
-    assert not (tmp_path / "killed/_SUCCESS").exists()
+    arguments = [*options, "--output", tmp_path / "killed"]
+    step = kill_training(arguments, tmp_path / "killed", 8)  # within the second epoch
     with caplog.at_level("INFO", logger="prox"):
         run("train", *arguments)
-    assert "going on from" in caplog.text
+    assert f"going on from {tmp_path}/killed/checkpoints/checkpoint-{step}" in caplog.text
 
     for name in ("checkpoints/checkpoint-6", "checkpoints/checkpoint-12", "checkpoints/checkpoint-18"):
         file = f"{name}/model.safetensors"
