@@ -4,10 +4,12 @@ They know nothing of language, and yet find as many noise lines as a small langu
 So they are a teacher for one (`annotation trees`), and what it is measured against (`benchmarks.line_removal`).
 """
 
+import functools
 import logging
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,6 +76,18 @@ def page_features(lines: Sequence[str], bag_scores: np.ndarray) -> np.ndarray:
     return np.concatenate([place, *windows], axis=1).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class FittedTrees:
+    """Boosted trees and which of the features they take: of short pages some neighbours are always missing."""
+
+    classifier: Any
+    columns: np.ndarray
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """How likely each of these lines is noise [lines]."""
+        return self.classifier.predict_proba(features[:, self.columns])[:, 1]
+
+
 class LineTrees:
     """Gradient-boosted trees over ``page_features``, with a linear model of a line's words as one of the features."""
 
@@ -97,36 +111,40 @@ class LineTrees:
                     "need pages of more sites with lines of both kinds"
                 )
         self._train_features = self._features_out_of_fold()
-        # Of short pages some neighbours are always missing, which the trees can't take.
-        self._columns = ~np.isnan(np.concatenate(self._train_features)).all(axis=0)
-        self._bag = self._fit_bag(range(len(train)))
-        self._trees = self._fit_trees(range(len(train)))
 
     def probabilities(self, lines: Sequence[str]) -> np.ndarray:
         """How likely each line of a page is noise [lines]."""
-        return self._trees.predict_proba(self._features(self._bag, lines)[:, self._columns])[:, 1]
+        bag, trees = self._of_all_pages
+        return trees.probabilities(self._features(bag, lines))
 
     def probabilities_out_of_fold(self) -> list[np.ndarray]:
         """The same of each training page, by trees that have not seen its site: what they say of lines they know is but
-        their labels.
+        their labels. (The words of the pages they have seen were scored by models that may have seen the site.)
         """
         found = dict[int, np.ndarray]()
         for out in range(FOLDS):
             trees = self._fit_trees(np.flatnonzero(self._folds != out))
             for number in np.flatnonzero(self._folds == out):
-                found[number] = trees.predict_proba(self._train_features[number][:, self._columns])[:, 1]
+                found[number] = trees.probabilities(self._train_features[number])
             log.info("annotation trees: held out %d of %d", out + 1, FOLDS)
         return [found[number] for number in range(len(self._train))]
 
-    def _fit_trees(self, numbers: Sequence[int]) -> Any:
+    @functools.cached_property
+    def _of_all_pages(self) -> tuple[Any, FittedTrees]:
+        """The models of words and of lines for pages that are not among the training pages."""
+        numbers = range(len(self._train))
+        return self._fit_bag(numbers), self._fit_trees(numbers)
+
+    def _fit_trees(self, numbers: Sequence[int]) -> FittedTrees:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         labels, counted = labels_of([self._train[number] for number in numbers])
-        features = np.concatenate([self._train_features[number] for number in numbers])[:, self._columns]
+        features = np.concatenate([self._train_features[number] for number in numbers])[counted]
+        columns = ~np.isnan(features).all(axis=0)
         # Stopping early would hold out single lines, whose neighbours it has seen.
         settings = {"max_iter": 300, "learning_rate": 0.08, "max_leaf_nodes": 63, "min_samples_leaf": 50}
         trees = HistGradientBoostingClassifier(**settings, early_stopping=False, random_state=self._seed)
-        return trees.fit(features[counted], labels[counted])
+        return FittedTrees(trees.fit(features[:, columns], labels[counted]), columns)
 
     def _fit_bag(self, numbers: Sequence[int]) -> Any:
         from sklearn.linear_model import SGDClassifier

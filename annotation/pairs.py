@@ -30,6 +30,8 @@ class Cleaner:
         self.config = config
         self.edits = card.EditCounts()
         self.counts: Counter[str] = Counter()
+        self.unlabelled_counts: Counter[str] = Counter()
+        """Of pages that only a teacher has judged."""
         self._extra = self._missing = 0.0
         self._count = chunks.line_counter(config.tokenizer, config.kind)
 
@@ -52,8 +54,9 @@ class Cleaner:
             )
             self.counts["with_teacher"] += bool(cleaning.teacher)
         is_labelled = not (has_teacher and self.lacks_labels(document))
+        counts = self.counts if is_labelled else self.unlabelled_counts
         if cleaning.clean_words < config.min_clean_words:
-            self.counts["too_few_words"] += 1
+            counts["too_few_words"] += 1
             return tables.DROP_DOC, []
         numbered = config.kind == "generative"
         parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters, numbered)
@@ -62,17 +65,15 @@ class Cleaner:
             self._add(document.text, cleaning)
         drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
         skipped = sum(chunk.skipped for chunk in parts)
-        self.counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
+        counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
         rows = [_chunk_row(document.id, chunk, programs[chunk], cleaning) for chunk in drawn.values()]
         if is_labelled:
             for row in rows:
                 self.edits.add(row)
-        else:
-            self.counts["without_labels"] += bool(rows)
         return tables.KEEP_DOC, rows
 
     def lacks_labels(self, document: Document) -> bool:
-        """Whether nobody but a teacher can have said something of its lines."""
+        """Whether nobody has labelled its lines."""
         return document.metadata.get(self.config.noise_lines_column) is None
 
     def _add(self, text: str, cleaning: Cleaning) -> None:
@@ -99,10 +100,7 @@ class Cleaner:
             "removed_word_share": card.share(counts["removed_words"], counts["words"]),
         }
         if self.config.teacher_column:
-            facts |= {
-                "judged_by_a_teacher": counts["with_teacher"],
-                "taught_by_the_teacher_alone": counts["without_labels"],
-            }
+            facts["judged_by_a_teacher"] = counts["with_teacher"]
         if self.config.clean_column:
             del facts["ambiguous_line_share"]
             facts |= {
@@ -143,6 +141,7 @@ class Reader:
         self.counts: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()
         self.aside: Counter[str] = Counter()
+        self.unlabelled_aside = 0
         self._texts: set[str] = set()
         self._ids: set[str] = set()
 
@@ -173,7 +172,10 @@ class Reader:
                     try:
                         self._read(document, source, side, document_rows, chunk_rows)
                     except Unusable as reason:
-                        self.aside[card.kind_of(str(reason))] += 1
+                        if self._lacks_labels(document, source):
+                            self.unlabelled_aside += 1
+                        else:
+                            self.aside[card.kind_of(str(reason))] += 1
                         aside_rows.add({"id": document.id, "source": source, "reason": str(reason)})
                     progress.advance()
 
@@ -189,15 +191,15 @@ class Reader:
         if mark in self._texts:
             self.copies[source] += 1
             return
-        document.id = self._unique(document.id)
-        has_teacher = source == "documents" and bool(self.config.teacher_column)
+        document.id = units.unique_id(document.id, self._ids)
+        has_teacher = self._has_teacher(source)
         program, chunks = (tables.DROP_DOC, []) if source == "drop_documents" else self.cleaner(document, has_teacher)
         # Not before: the copy of a document that went aside may have better labels.
         self._texts.add(mark)
         self._ids.add(document.id)
         domain = sets.domain_of(document.metadata.get(self.config.url_column))
         page = sets.Page(document.id, program, domain, side)
-        if has_teacher and self.cleaner.lacks_labels(document):
+        if self._lacks_labels(document, source):
             self.unlabelled.append(page)
         else:
             self.pages.append(page)
@@ -206,12 +208,12 @@ class Reader:
             self.chunks.append(sets.ChunkLabel(row["id"], row["first_line"], row["program"] == tables.KEEP_CHUNK))
             chunk_rows.add(row)
 
-    def _unique(self, identity: str) -> str:
-        """Ids are unique in one artefact only: one that another source has gets a suffix, as `ingest` gives it."""
-        name, number = identity, 2
-        while name in self._ids:
-            name, number = f"{identity}#{number}", number + 1
-        return name
+    def _has_teacher(self, source: str) -> bool:
+        return source == "documents" and bool(self.config.teacher_column)
+
+    def _lacks_labels(self, document: Document, source: str) -> bool:
+        """Whether nobody but a teacher can have said something of its lines."""
+        return self._has_teacher(source) and self.cleaner.lacks_labels(document)
 
 
 def pairs(config: PairsConfig) -> dict[str, Any]:
@@ -237,7 +239,7 @@ def pairs(config: PairsConfig) -> dict[str, Any]:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     card.write(config.output, facts)
-    return {"annotator": config.annotator(), "aside": reader.aside.total()} | {
+    return {"annotator": config.annotator(), "aside": reader.aside.total() + reader.unlabelled_aside} | {
         name: len(keys) for name, keys in members.items()
     }
 
@@ -256,9 +258,9 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
     sides = sets.assign_sides(config, reader.pages)
     num_without_side = len(reader.pages) - len(sides)
     held_out = {page.domain for page in reader.pages if sides.get(page.id) == "valid" and page.domain}
-    for page in reader.unlabelled:
-        if config.split_by == "document" or page.domain not in held_out:
-            sides[page.id] = "train"
+    taught = [page for page in reader.unlabelled if config.split_by == "document" or page.domain not in held_out]
+    sides |= {page.id: "train" for page in taught}
+    num_held_out = len(reader.unlabelled) - len(taught)
     members = sets.draw_sets(config, reader.pages, sides, reader.chunks)
     domains = {page.id: page.domain for page in [*reader.pages, *reader.unlabelled]}
     rows = {task: tables.iterate_rows(path) for task, path in reader.paths.items()}
@@ -269,7 +271,8 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
         "note": WITH_TEACHER if config.teacher_column else WITHOUT_MODEL,
         "seed": config.seed,
         "split_by": config.split_by,
-        "documents": _document_facts(config, reader, num_without_side),
+        "documents": _document_facts(config, reader, num_without_side)
+        | _unlabelled_facts(config, reader, members, num_held_out),
         "chunks": {
             **reader.cleaner.edits.facts(),
             **({"max_line_characters": config.max_line_characters} if config.max_line_characters else {}),
@@ -280,6 +283,21 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
         **written,
     }
     return members, facts
+
+
+def _unlabelled_facts(config: PairsConfig, reader: Reader, members: sets.Members, num_held_out: int) -> dict[str, Any]:
+    """The card's lines about pages that only a teacher has judged, which are in no other count but what was read."""
+    if not config.teacher_column:
+        return {}
+    counts, aside = reader.cleaner.unlabelled_counts, reader.unlabelled_aside
+    taught = {key[0] for key in members["chunk_train"]} & {page.id for page in reader.unlabelled}
+    return {
+        "taught_by_the_teacher_alone": len(taught),
+        "without_labels": len(reader.unlabelled) + aside,
+        "without_labels_and_set_aside": aside,
+        "without_labels_and_dropped_for_fewer_words": counts["too_few_words"],
+        "without_labels_and_left_out_with_a_domain_of_the_valid_side": num_held_out,
+    }
 
 
 def _document_facts(config: PairsConfig, reader: Reader, num_without_side: int) -> dict[str, Any]:

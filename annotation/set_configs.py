@@ -207,7 +207,7 @@ class TreesConfig(CommandConfig):
         found = artifact.require(self.documents, "documents", "`refinement ingest`")
         if self.unlabelled_documents is not None:
             found += artifact.require(self.unlabelled_documents, "unlabelled_documents", "`refinement ingest`")
-        if self.teacher_column in (self.noise_lines_column, self.ambiguous_lines_column):
+        if self.teacher_column and self.teacher_column in (self.noise_lines_column, self.ambiguous_lines_column):
             found.append(f"--teacher_column is {self.teacher_column!r}, where the labels are: name another key")
         return found + [
             f"--{name} is empty: name a metadata key"

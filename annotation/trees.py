@@ -3,8 +3,11 @@
 The labels of some hundred pages teach boosted trees in minutes (``annotation.line_trees``). What these say of a line
 is a teacher for a tagger (`pairs --teacher_column`, `adaptation train --teacher_weight`): softer than a label, and had
 for any page.
+
+The labelled pages are the first unit, each unit of pages without labels is one more. A rerun keeps the finished ones.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,14 +16,16 @@ from typing import Any
 import numpy as np
 from datatrove.data import Document
 
-from annotation import sets, tables
+from annotation import seeds, sets, tables
 from annotation.card import kind_of
 from annotation.labels import Unusable, labelled_lines
 from annotation.line_trees import FOLDS, LineTrees
 from annotation.set_configs import TreesConfig
 from prox import units
 from prox.errors import UserError
-from prox.progress import track
+from prox.progress import Progress
+
+log = logging.getLogger("prox")
 
 DECIMALS = 4
 
@@ -56,19 +61,43 @@ def trees(config: TreesConfig) -> dict[str, Any]:
             f"trees need {FOLDS} or more, with noise and content among their lines"
         )
     sites = [sets.domain_of(page.document.metadata.get(config.url_column)) or page.document.id for page in pages]
+    if any(config.teacher_column in page.document.metadata for page in pages):
+        log.warning("annotation trees: what the documents have under %r is replaced", config.teacher_column)
     model = LineTrees(pages, config.seed, sites)
-    unlabelled = 0
-    with units.UnitFile(config.output / units.DOCUMENTS / units.unit_name(0), units.DOCUMENT_SCHEMA) as file:
-        for page, probabilities in zip(pages, model.probabilities_out_of_fold(), strict=True):
-            file.add(_row(page.document, probabilities, config.teacher_column))
-        if config.unlabelled_documents is not None:
-            documents = units.iterate_documents(config.unlabelled_documents)
-            for document in track(documents, "lines of documents without labels", None, "documents"):
-                lines = document.text.split("\n")
-                file.add(_row(document, model.probabilities(lines), config.teacher_column))
-                unlabelled += 1
-        file.commit()
+    first = config.output / units.DOCUMENTS / units.unit_name(0)
+    if not first.is_file():
+        judged = zip(pages, model.probabilities_out_of_fold(), strict=True)
+        rows = (_row(page.document, probabilities, config.teacher_column) for page, probabilities in judged)
+        units.write_unit(first, rows, units.DOCUMENT_SCHEMA)
+    unlabelled = _judge_unlabelled(config, model, {page.document.id for page in pages})
     return {"labelled": len(pages), "unlabelled": unlabelled, "aside": aside.total()}
+
+
+def _judge_unlabelled(config: TreesConfig, model: LineTrees, ids: set[str]) -> int:
+    """Judges the documents without labels, unit by unit; returns their number.
+
+    An id that is in ``ids``, of another artefact, gets a suffix.
+    """
+    if config.unlabelled_documents is None:
+        return 0
+    sources = units.unit_files(config.unlabelled_documents)
+    total, _ = seeds.count_documents(config.unlabelled_documents)
+    with Progress("lines of documents without labels", total, "documents") as progress:
+        for number, source in enumerate(sources, 1):
+            target = config.output / units.DOCUMENTS / units.unit_name(number)
+            if target.is_file():
+                finished = [document.id for document in units.read_documents(target)]
+                ids.update(finished)
+                progress.advance(len(finished))
+                continue
+            with units.UnitFile(target, units.DOCUMENT_SCHEMA) as file:
+                for document in units.read_documents(source):
+                    document.id = units.unique_id(document.id, ids)
+                    ids.add(document.id)
+                    file.add(_row(document, model.probabilities(document.text.split("\n")), config.teacher_column))
+                    progress.advance()
+                file.commit()
+    return total
 
 
 def _read(config: TreesConfig, aside: Counter[str], rows: tables.RowWriter) -> Iterator[LabelledDocument]:

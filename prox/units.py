@@ -7,7 +7,7 @@ schema whatever the source's fields are). datatrove's ParquetReader and Hugging 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,14 @@ def iterate_documents(artifact: Path) -> Iterator[Document]:
     """All documents of an artefact, in order."""
     for path in unit_files(artifact):
         yield from read_documents(path)
+
+
+def unique_id(identity: str, taken: Container[str]) -> str:
+    """The id, with a suffix as `ingest` gives it where it is ``taken``: ids are unique in one artefact only."""
+    name, number = identity, 2
+    while name in taken:
+        name, number = f"{identity}#{number}", number + 1
+    return name
 
 
 def source_hash(text: str) -> str:

@@ -6,7 +6,8 @@
 #                              glob pattern, several parted by spaces
 #   --valid PATH               labelled pages that choose the checkpoint, of other sites than the training pages
 #   --test PATH                labelled pages for one score at the end, which nothing is chosen by (default: none)
-#   --raw PATH                 more raw text for the base to read, likewise (default: none)
+#   --raw PATH                 more raw text for the base to read, likewise (default: none); of the sites of --valid and
+#                              --test, neither this nor --unlabelled should have pages
 #   --drop PATH                pages that are no good as a whole; with them the document refiner is made, too
 #   --output DIR               where everything goes; the refiners are DIR/adaptation/chunk/refiner and
 #                              DIR/adaptation/document/refiner, each with its card
@@ -14,11 +15,13 @@
 #                              (default: tagger; docs/refiners.md says when to prefer which)
 #   --teacher none|trees       of a tagger: boosted trees made of the same labels judge every line of the training pages, too,
 #                              and the tagger is taught once more by both (default: none; docs/refiners.md)
+#   --teacher_weight SHARE     how much the teacher counts beside labels, 0 to 1 (default: the scale's, 0.5)
 #   --unlabelled PATH          raw pages like the training pages, for that teacher to judge (default: none)
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
 #   --clean_column NAME        instead of line numbers, a column of the cleaned text
-#   -- more                    further options of `adaptation train`, as `--num_epochs 1`
+#   -- more                    further options of every `adaptation train`, as `--num_epochs 1`; with a teacher there are two
+#                              of the chunk refiner
 #
 # A rerun skips what is finished; an interrupted run goes on where it stopped.
 set -euo pipefail
@@ -28,9 +31,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/lib/options.sh"
 
 TRAIN="" VALID="" TEST="" RAW="" DROP="" OUTPUT=""
-NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN="" KIND=tagger TEACHER=none UNLABELLED=""
+NOISE_LINES_COLUMN="" AMBIGUOUS_LINES_COLUMN="" CLEAN_COLUMN="" KIND=tagger TEACHER=none TEACHER_WEIGHT="" UNLABELLED=""
 read_options "train valid test raw drop output kind noise_lines_column ambiguous_lines_column clean_column teacher \
-unlabelled" "" "$@"
+teacher_weight unlabelled" "" "$@"
 for name in TRAIN VALID OUTPUT; do [ -n "${!name}" ] || fail "--${name,,} is missing"; done
 if [ -n "$CLEAN_COLUMN" ] && [ -n "$NOISE_LINES_COLUMN$AMBIGUOUS_LINES_COLUMN" ]; then
     fail "--clean_column is given: leave the columns of line numbers out"
@@ -45,7 +48,10 @@ case $KIND in
 esac
 
 case $TEACHER in
-    none) [ -z "$UNLABELLED" ] || fail "--unlabelled is given, and no teacher to judge these pages: add --teacher trees" ;;
+    none)
+        [ -z "$UNLABELLED" ] || fail "--unlabelled is given, and no teacher to judge these pages: add --teacher trees"
+        [ -z "$TEACHER_WEIGHT" ] || fail "--teacher_weight is given, and no teacher: add --teacher trees"
+        ;;
     trees)
         [ "$KIND" = tagger ] || fail "--teacher trees judges lines, and --kind is $KIND: leave it out"
         [ -z "$CLEAN_COLUMN" ] || fail "--teacher trees learns from labelled lines: leave --clean_column out"
@@ -135,9 +141,8 @@ if [ "$TEACHER" = trees ]; then
     step annotation trees --documents "$PAGES/train" ${UNLABELLED:+--unlabelled_documents "$PAGES/unlabelled"} \
         --noise_lines_column "$NOISE_LINES_COLUMN" --ambiguous_lines_column "$AMBIGUOUS_LINES_COLUMN" --output "$SETS/trees"
     TAUGHT=$SETS/trees sets taught_sets valid --teacher_column teacher
-    # It has been taught once: half as far at each step.
-    make_refiner "chunk:$CHUNK" "$SETS/taught_sets" "$ADAPTATION/first/refiner" --learning_rate 5e-4 \
-        --min_learning_rate 5e-5 --teacher_weight 0.5 "${MORE[@]}"
+    make_refiner "chunk:$CHUNK:taught" "$SETS/taught_sets" "$ADAPTATION/first/refiner" \
+        ${TEACHER_WEIGHT:+--teacher_weight "$TEACHER_WEIGHT"} "${MORE[@]}"
 fi
 cat "$ADAPTATION/chunk/refiner/README.md"
 if [ -n "$DROP" ]; then

@@ -31,15 +31,15 @@ RUN=$(realpath -m "$OUTPUT")
 export SCALE=${SCALE:-labels}
 mkdir -p "$RUN/data"
 
-# keep NAME VALUES FILES: the rows of these files whose source is one of the values.
-keep() { "$PYTHON" "$ROOT/scripts/lib/select_rows.py" source "$2" "${@:3}" "$RUN/data/$1.jsonl.gz"; }
+# keep NAME FIELD VALUES FILES: the rows of these files whose field is one of the values.
+keep() { "$PYTHON" "$ROOT/scripts/lib/select_rows.py" "${@:2}" "$RUN/data/$1.jsonl.gz"; }
 
-keep train "$LABELS" "$WEB/weblines_train.jsonl.gz"
-keep valid "$LABELS" "$WEB/weblines_valid.jsonl.gz"
-keep test "$LABELS,cleaneval" "$WEB/weblines_test.jsonl.gz"
+keep train source "$LABELS" "$WEB/weblines_train.jsonl.gz"
+keep valid source "$LABELS" "$WEB/weblines_valid.jsonl.gz"
+keep test source "$LABELS,cleaneval" "$WEB/weblines_test.jsonl.gz"
 # Sites are split alike in all files: raw pages of those that choose or test are left out.
-keep raw_pages "$RAW" "$CORPUS/web_raw.jsonl.gz"
-"$PYTHON" "$ROOT/scripts/lib/select_rows.py" split train "$RUN/data/raw_pages.jsonl.gz" "$RUN/data/raw.jsonl.gz"
+keep raw_pages source "$RAW" "$CORPUS/web_raw.jsonl.gz"
+keep raw split train "$RUN/data/raw_pages.jsonl.gz"
 "$ROOT/scripts/run_from_labels.sh" --kind tagger --train "$RUN/data/train.jsonl.gz" --valid "$RUN/data/valid.jsonl.gz" \
     --raw "$RUN/data/raw.jsonl.gz $CORPUS/c4_sample.jsonl.gz" --teacher trees --unlabelled "$RUN/data/raw.jsonl.gz" \
     --ambiguous_lines_column ambiguous_lines --output "$RUN"

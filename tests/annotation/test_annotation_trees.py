@@ -72,13 +72,38 @@ def test_pairs_carry_what_the_trees_say(judged: Path, tmp_path: Path, capsys: py
     assert rows["p0"]["ambiguous_lines"] == [2]
     assert "r" in {row["id"] for row in tables.read_rows(tmp_path / "sets/chunk_train.jsonl")}
     card = json.loads((tmp_path / "sets/card.json").read_text())["documents"]
-    assert (card["judged_by_a_teacher"], card["taught_by_the_teacher_alone"]) == (21, 1)
+    assert (card["judged_by_a_teacher"], card["taught_by_the_teacher_alone"], card["without_labels"]) == (21, 1, 1)
 
     assert run(*options, "--output", tmp_path / "generative") == 2
     assert run(*options, "--kind", "tagger", "--teacher_column", "trees", "--output", tmp_path / "none") == 1
     said = capsys.readouterr().err
     assert "it goes with --kind tagger and --noise_lines_column" in said
     assert "--teacher_column 'trees': no document of" in said
+
+
+def test_pages_without_labels_are_counted_apart(artefact: Artefact, tmp_path: Path) -> None:
+    teacher = {"teacher": [1, 1, 0.5, 0, 0, 0, 0, 1, 1]}
+    rows = [(key, text, metadata | teacher) for key, text, metadata in pages(20) if key != "p3"]
+    raw = [(f"r{key}", f"{text} {key}", teacher) for key, text, _ in pages(6)]
+    raw[0] = (raw[0][0], raw[0][1], {"teacher": [2]})
+    raw[1] = (raw[1][0], "Home\nAbout", {"teacher": [1, 1]})
+    columns = ["--noise_lines_column", "noise", "--teacher_column", "teacher", "--kind", "tagger"]
+    cards = {}
+    for name, documents in {"without": rows, "with": [*rows, *raw]}.items():
+        options = ["--documents", artefact(name, *documents), *columns, "--min_clean_words", 5]
+        assert run("pairs", *options, "--output", tmp_path / "out" / name) == 0
+        cards[name] = json.loads((tmp_path / "out" / name / "card.json").read_text())["documents"]
+    apart = {name: value for name, value in cards["with"].items() if cards["without"].get(name) != value}
+    assert apart == {
+        "read_from_documents": 25,
+        "judged_by_a_teacher": 24,
+        "taught_by_the_teacher_alone": 4,
+        "without_labels": 6,
+        "without_labels_and_set_aside": 1,
+        "without_labels_and_dropped_for_fewer_words": 1,
+    }
+    (aside,) = tables.read_rows(tmp_path / "out/with" / tables.ASIDE)
+    assert aside["id"] == "rp0"
 
 
 def test_chunks_have_their_own_part_of_it(judged: Path, tmp_path: Path) -> None:
@@ -161,9 +186,57 @@ def test_pages_shorter_than_the_neighbourhood() -> None:
     assert trees.probabilities(["Home"] * 30).shape == (30,)
 
 
+def test_some_pages_shorter_than_the_neighbourhood() -> None:
+    """One long page, whose fold's trees are fitted without it."""
+    short = [Labelled(("Home", f"{PROSE} {number}", "Share"), frozenset({0, 2}), number) for number in range(40)]
+    long = Labelled(("Home", *[f"{PROSE} {number}" for number in range(30)]), frozenset({0}), 99)
+    judged = LineTrees([*short, long], seed=0).probabilities_out_of_fold()
+    assert len(judged[-1]) == 31
+    # What is left open teaches nothing, so its neighbours don't count either.
+    open_page = Labelled(long.lines, frozenset(), 99, ambiguous=frozenset(range(31)))
+    trees = LineTrees([*short, open_page], seed=0)
+    assert (trees.probabilities(["Home", PROSE, "Share"]) > 0.5).tolist() == [True, False, True]
+
+
+def test_units_without_labels_follow_one_by_one(artefact: Artefact, tmp_path: Path) -> None:
+    labelled, raw, output = artefact("labelled", *pages(21)), tmp_path / "raw", tmp_path / "trees"
+    text = f"About us\n{PROSE}\nShare"
+    for unit, ids in enumerate([("p1", "a"), ("b", "c")]):
+        rows = [{"id": key, "text": text, "metadata": "{}"} for key in ids]
+        units.write_unit(raw / units.DOCUMENTS / units.unit_name(unit), rows, units.DOCUMENT_SCHEMA)
+    (raw / "_SUCCESS").write_text('{"fingerprint": "", "summary": {}}')
+    options = ["trees", "--documents", labelled, "--noise_lines_column", "noise", "--unlabelled_documents", raw]
+    assert run(*options, "--output", output) == 0
+    files = units.unit_files(output)
+    assert [[document.id for document in units.read_documents(path)] for path in files[1:]] == [
+        ["p1#2", "a"],
+        ["b", "c"],
+    ]
+    # Killed before its last unit, it goes on with that.
+    written = [path.read_bytes() for path in files]
+    times = [path.stat().st_mtime_ns for path in files]
+    files[-1].unlink()
+    (output / "_SUCCESS").unlink()
+    assert run(*options, "--output", output) == 0
+    assert [path.read_bytes() for path in files] == written
+    assert [path.stat().st_mtime_ns for path in files[:-1]] == times[:-1]
+
+
+def test_a_column_that_is_there_is_replaced_aloud(
+    artefact: Artefact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    documents = [(key, text, metadata | {"teacher": "?"}) for key, text, metadata in pages(21)]
+    options = ["--documents", artefact("labelled", *documents), "--noise_lines_column", "noise"]
+    with caplog.at_level("WARNING", logger="prox"):
+        assert run("trees", *options, "--output", tmp_path / "trees") == 0
+    assert "what the documents have under 'teacher' is replaced" in caplog.text
+
+
 def test_the_teacher_s_key_is_not_that_of_the_labels() -> None:
     problems = TreesConfig(output=Path("x"), teacher_column="noise_lines").problems()
     assert any("where the labels are: name another key" in problem for problem in problems)
+    problems = TreesConfig(output=Path("x"), teacher_column="").problems()
+    assert not any("where the labels are" in problem for problem in problems)
 
 
 def test_unlabelled_pages_move_no_other_page(artefact: Artefact, tmp_path: Path) -> None:
@@ -183,6 +256,10 @@ def test_unlabelled_pages_move_no_other_page(artefact: Artefact, tmp_path: Path)
         assert ids["with", kind] == ids["without", kind]
     held_out = ids["without", "document_valid"]
     assert held_out
+    card = json.loads((tmp_path / "out/with/card.json").read_text())["documents"]
+    assert (
+        card["without_labels_and_left_out_with_a_domain_of_the_valid_side"] == 30 - card["taught_by_the_teacher_alone"]
+    )
     assert ids["with", "chunk_train"] - ids["without", "chunk_train"] == {
         f"rp{number}" for number in range(30) if f"p{number}" not in held_out
     }

@@ -233,6 +233,17 @@ def test_a_teacher_teaches_a_tagger_once_more(labelled: Rehearsal) -> None:
     assert (before.data, before.base) == (out / "adaptation/first/examples", str(out / "pretraining/base/export"))
     assert (after.data, after.base) == (out / "adaptation/chunk/examples", str(out / "adaptation/first/refiner"))
     assert (before.teacher_weight, after.teacher_weight) == (0, 0.5)
+    assert (before.learning_rate, after.learning_rate) == (1e-3, 5e-4)
+    assert (before.line_dropout, after.line_dropout) == (0.1, 0.1)  # the rest is as before
+
+
+def test_how_much_a_teacher_counts(labelled: Rehearsal) -> None:
+    out = labelled.folder / "out"
+    (out / "adaptation/first/examples").mkdir(parents=True)
+    (out / "adaptation/first/examples/documents.jsonl").write_text("{}\n")
+    steps = asked(labelled, f"{FROM_LABELS} --teacher trees --teacher_weight 0.3 -- --lm_weight 0.2")
+    trained = [config for name, config in steps if name == "adaptation train"]
+    assert [(config.teacher_weight, config.lm_weight) for config in trained] == [(0, 0.2), (0.3, 0.2)]
 
 
 def test_pages_to_drop_make_a_document_refiner(labelled: Rehearsal) -> None:
@@ -268,6 +279,7 @@ def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
         ("--teacher trees --kind generative", "--teacher trees judges lines, and --kind is generative"),
         ("--teacher forest", "--teacher is 'forest': none or trees"),
         ("--unlabelled pages/more/a.jsonl", "--unlabelled is given, and no teacher"),
+        ("--teacher_weight 0.3", "--teacher_weight is given, and no teacher"),
         (
             "--teacher trees --unlabelled pages/valid.jsonl",
             "valid.jsonl is named under --unlabelled, and to score with",
