@@ -40,13 +40,13 @@ class LineExampleWriter(ExampleWriter):
 
     renderer: LinePromptRenderer
     spellings: dict[str, Spelling] = field(default_factory=dict)
-    """Of the split's pages, by id."""
+    """Of the pages that have labels, by id: those without may be in any language, which nobody has looked at."""
     num_with_teacher: int = 0
     num_without_labels: int = 0
     """Examples that a teacher has judged, and those that nobody else has."""
 
     def write(self, source: Path, target: Path) -> dict[str, Any]:
-        """See ``ExampleWriter.write``; ``max_tokens_per_letter`` is a little more than 99 of 100 pages take."""
+        """See ``ExampleWriter.write``; ``max_tokens_per_letter`` is a little above 99 % of the labelled pages."""
         self.spellings.clear()
         self.num_with_teacher = self.num_without_labels = 0
         report = super().write(source, target)
@@ -75,9 +75,11 @@ class LineExampleWriter(ExampleWriter):
             self.dropped["prompt_too_long"] += 1
             return None
         self.num_with_teacher += bool(example.teacher)
-        self.num_without_labels += set(verdicts) == {OPEN}
-        spelling = self.renderer.spelling(shown, lines)
-        self.spellings[example.id] = self.spellings.get(example.id, Spelling()) + spelling
+        if set(verdicts) == {OPEN}:
+            self.num_without_labels += 1
+        else:
+            before = self.spellings.get(example.id, Spelling())
+            self.spellings[example.id] = before + self.renderer.spelling(shown, lines)
         self.num_tokens += len(prompt.ids)
         self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         return {
