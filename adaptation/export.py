@@ -64,7 +64,7 @@ def export_examples(config: ExportConfig) -> dict[str, Any]:
     longest = splits["train"]["longest_prompt"]
     taught = {"max_prompt_tokens": longest, "max_new_tokens": writer.max_new_tokens}
     if isinstance(writer, LineExampleWriter):
-        taught["max_tokens_per_letter"] = splits["train"]["max_tokens_per_letter"]
+        taught |= {name: splits["train"][name] for name in ("max_tokens_per_letter", "min_shown_share")}
     replace(writer.renderer.dialogue, **taught).save(config.output)
     card = config.examples / "card.json"
     if card.is_file():

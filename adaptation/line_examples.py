@@ -24,6 +24,10 @@ ROOM_BEYOND = 1.13
 """How many times as many tokens a letter as 99 of 100 training pages a page may take. Where these are English, three in
 a thousand take more; German, Italian and French pages take at least 1.15 times as many (docs/benchmarks.md)."""
 
+LEAST_SHOWN = 0.5
+"""How much less of a page may be shown than of 99 of 100 training pages. A tenth to half of a page of lines is shown, a
+hundredth of an article that is one line (docs/benchmarks.md)."""
+
 
 def verdicts_of(example: Example) -> str:
     """A character for each line of the example."""
@@ -41,19 +45,27 @@ class LineExampleWriter(ExampleWriter):
     renderer: LinePromptRenderer
     spellings: dict[str, Spelling] = field(default_factory=dict)
     """Of the pages that have labels, by id: those without may be in any language, which nobody has looked at."""
+    shown: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Characters shown, and all, likewise; without line breaks."""
     num_with_teacher: int = 0
     num_without_labels: int = 0
     """Examples that a teacher has judged, and those that nobody else has."""
 
     def write(self, source: Path, target: Path) -> dict[str, Any]:
-        """See ``ExampleWriter.write``; ``max_tokens_per_letter`` is a little above 99 % of the labelled pages."""
+        """See ``ExampleWriter.write``; ``max_tokens_per_letter`` is a little above what 99 of 100 labelled pages have,
+        ``min_shown_share`` below it.
+        """
         self.spellings.clear()
+        self.shown.clear()
         self.num_with_teacher = self.num_without_labels = 0
         report = super().write(source, target)
         ratios = [page.tokens_per_letter for page in self.spellings.values() if page.letters >= LEAST_LETTERS]
         limit = round(ROOM_BEYOND * float(np.quantile(ratios, TAUGHT_QUANTILE)), 3) if ratios else None
+        shares = [shown / total for shown, total in self.shown.values() if total]
+        lowest = float(np.quantile(shares, 1 - TAUGHT_QUANTILE)) if shares else 1.0
         return report | {
             "max_tokens_per_letter": limit,
+            "min_shown_share": round(LEAST_SHOWN * lowest, 3) if lowest < 1 else None,
             "num_with_teacher": self.num_with_teacher,
             "num_without_labels": self.num_without_labels,
         }
@@ -80,6 +92,8 @@ class LineExampleWriter(ExampleWriter):
         else:
             before = self.spellings.get(example.id, Spelling())
             self.spellings[example.id] = before + self.renderer.spelling(shown, lines)
+            of_page = self.shown.get(example.id, (0, 0))
+            self.shown[example.id] = of_page[0] + sum(map(len, shown)), of_page[1] + len(example.text) - len(shown) + 1
         self.num_tokens += len(prompt.ids)
         self.longest_prompt = max(self.longest_prompt, len(prompt.ids))
         return {

@@ -96,6 +96,7 @@ def model_card(metrics: dict[str, Any], best: dict[str, Any], dtype: str = "as_t
         *([f"- Weights: trained in float32, stored in {dtype}"] if dtype != "as_trained" else []),
         f"- Examples: `{metrics['examples']}`",
         f"- Annotator: {(metrics['annotation'] or {}).get('annotator', 'not recorded')}",
+        *_bound_lines(dialogue),
         "",
         f"## Scores on the valid split ({best['num_examples']} examples)",
         "",
@@ -105,6 +106,23 @@ def model_card(metrics: dict[str, Any], best: dict[str, Any], dtype: str = "as_t
         *_breakdown(best),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _bound_lines(dialogue: Dialogue) -> list[str]:
+    """Which pages a tagger leaves as they are."""
+    lines = []
+    if dialogue.max_tokens_per_letter is not None:
+        lines.append(
+            f"- Languages: pages whose letters take more than {dialogue.max_tokens_per_letter:g} tokens each are left "
+            "as they are, as not in a language it was taught; of a small vocabulary, or one made of several "
+            "languages, that tells little"
+        )
+    if dialogue.min_shown_share is not None:
+        lines.append(
+            f"- Long lines: it reads {dialogue.max_line_characters} characters of one; pages of which it would read "
+            f"less than {dialogue.min_shown_share:.1%} are left as they are"
+        )
+    return lines
 
 
 def _training_line(training: dict[str, Any], dialogue: Dialogue) -> str:
@@ -156,8 +174,8 @@ def _breakdown(best: dict[str, Any]) -> list[str]:
             f"## Calibration of the probability of {'removing a line' if 'by_call' in best else 'keeping'}",
             "",
             f"Brier score {found['brier_score']:.4f}, expected calibration error "
-            f"{found['expected_calibration_error']:.4f}. Best threshold on these examples: "
-            f"{threshold['threshold']:.4f} (F1 {threshold['f1']:.4f}).",
+            f"{found['expected_calibration_error']:.4f}. Of all thresholds, not hundredths alone, the best on these "
+            f"examples is {threshold['threshold']:.4f} (F1 {threshold['f1']:.4f}).",
         ]
     return lines
 

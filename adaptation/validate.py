@@ -40,7 +40,7 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
 SAMPLES = "samples.md"
 NOT_ASKED = Completion(render_program([KeepChunk()]), 0, "stop")
-"""Of a chunk that is too long for a tagger, or in another language: refinement keeps it as it is."""
+"""Of a chunk that is too long for a tagger, or unlike what it was taught: refinement keeps it as it is."""
 EXAMPLES_AT_ONCE = 512  # enough to sort by length in and to fill vLLM's batches, few enough to show progress
 
 Answer = TypeVar("Answer")
@@ -132,7 +132,7 @@ def score_checkpoint(
     step = functools.partial(predict_documents, config, engine, dialogue, limit)
     if config.task == "chunk":
         renderer = chunk_renderer(dialogue, engine.tokenizer, limit)
-        step = functools.partial(predict_chunks, config, engine, renderer, foreign_pages(renderer, examples))
+        step = functools.partial(predict_chunks, config, engine, renderer, pages_left_alone(renderer, examples))
     predictions = in_slices(step, examples, EXAMPLES_AT_ONCE, f"scoring {folder.name}")
     more = {}
     if config.task == "chunk" and dialogue.kind == "tagger":
@@ -175,19 +175,22 @@ def predict_documents(
     ]
 
 
-def foreign_pages(renderer: ChunkRenderer, examples: Sequence[Example]) -> frozenset[str]:
-    """Ids of the pages that refinement leaves as they are, since a tagger was not taught their language.
+def pages_left_alone(renderer: ChunkRenderer, examples: Sequence[Example]) -> frozenset[str]:
+    """Ids of the pages that refinement leaves as they are, since a tagger was taught others.
 
     It looks at whole pages; here at as much of one as is among the examples.
     """
     if not isinstance(renderer, LinePromptRenderer):
         return frozenset()
-    lines: dict[str, list[str]] = {}
+    lines_of: dict[str, list[str]] = {}
     for example in examples:
-        lines.setdefault(example.id, []).extend(renderer.dialogue.shown(example.text).split("\n"))
-    return frozenset(
-        page for page, shown in lines.items() if renderer.is_foreign(shown, encode_lines(renderer.tokenizer, shown))
-    )
+        lines_of.setdefault(example.id, []).extend(example.text.split("\n"))
+    found = set()
+    for page, lines in lines_of.items():
+        shown = [renderer.dialogue.shown(line) for line in lines]
+        if renderer.refusal_of_page(lines, shown, encode_lines(renderer.tokenizer, shown)):
+            found.add(page)
+    return frozenset(found)
 
 
 def predict_chunks(
@@ -291,7 +294,7 @@ def one_line(task: Task, name: str, metrics: dict[str, Any]) -> str:
     if metrics["dialogue"].get("kind") == "tagger":
         unasked = metrics["share_prompt_cut"]
         text += f", threshold {metrics['dialogue']['remove_threshold']:g}"
-        return f"{text}, {unasked:.1%} not asked about (too long, or another language)" if unasked else text
+        return f"{text}, {unasked:.1%} not asked about (too long, or unlike what was taught)" if unasked else text
     tokens = metrics["mean_generated_tokens"]
     return f"{text}, unparsable {metrics['share_unparsable']:.1%}, {tokens:.1f} tokens a program"
 

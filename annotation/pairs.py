@@ -247,9 +247,10 @@ def pairs(config: PairsConfig) -> dict[str, Any]:
 def _nothing_kept(config: PairsConfig, reader: Reader) -> str:
     reasons = reader.aside | {"fewer words than min_clean_words": reader.cleaner.counts["too_few_words"]}
     counts = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items()) if count)
+    column = config.clean_column or config.noise_lines_column
     return (
-        f"no document of {config.documents} can be kept ({counts or 'it holds none'}): correct the labels' column, or "
-        f"see {config.output / tables.ASIDE}"
+        f"no document of {config.documents} can be kept ({counts or 'it holds none'}): correct the column of the "
+        f"labels ({column!r}), or see {config.output / tables.ASIDE}"
     )
 
 

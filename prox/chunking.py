@@ -18,8 +18,9 @@ MIN_LINE_CHARACTERS = 20
 """Fewer characters of a line say nothing about it."""
 
 
-LONGER_THAN_WINDOW, LANGUAGE_NOT_TAUGHT = SKIP_REASONS = ("longer_than_window", "language_not_taught")
+SKIP_REASONS = ("longer_than_window", "language_not_taught", "mostly_not_shown")
 """Why no refiner sees a chunk."""
+LONGER_THAN_WINDOW, LANGUAGE_NOT_TAUGHT, MOSTLY_NOT_SHOWN = SKIP_REASONS
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Chunk:
     """Consecutive lines of a document; ``first_line`` is the number of its first line in the document.
 
     ``skipped`` marks what no refiner sees and is kept untouched: a single line that is longer than the window, or a
-    chunk in a script that a tagger was not taught.
+    chunk of a page that is unlike what a tagger was taught, in another language or of lines that are too long.
     """
 
     first_line: int

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from prox import artifact, slurm_queue
@@ -156,6 +157,23 @@ def parse(stage: str, verbs: dict[str, Verb], arguments: Sequence[str]) -> tuple
     return namespace.verb, verbs[namespace.verb].config(**fields)
 
 
+def record_among(arguments: Sequence[str]) -> str | None:
+    """What is wrong with a ``--config`` that is the ``config.yaml`` which a step leaves in its output, if one is."""
+    following = zip(arguments, [*arguments[1:], ""], strict=True)
+    for argument, value in following:
+        option, _, own = argument.partition("=")
+        path = Path(own or value)
+        if option != "--config" or path.name != artifact.SNAPSHOT or not path.is_file():
+            continue
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and {"fingerprint", "config"} <= content.keys():
+            return (
+                f"--config {path} is the record of a step, which also says what ran and when: copy what is under its "
+                "`config:` to a file of its own, without `output`"
+            )
+    return None
+
+
 def configure_logging() -> None:
     """Plain lines with the time on stderr; libraries speak from warnings on, and draw bars on terminals only."""
     if not sys.stderr.isatty():
@@ -258,7 +276,11 @@ def main(stage: str, verbs: dict[str, Verb], arguments: Sequence[str] | None = N
     # A shell starts background jobs with the interrupt ignored, and Python would keep it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     configure_logging()
-    verb_name, config = parse(stage, verbs, sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if problem := record_among(arguments):
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    verb_name, config = parse(stage, verbs, arguments)
     command = f"{stage} {verb_name}"
     try:
         run_verb(command, verbs[verb_name], config)

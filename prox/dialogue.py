@@ -68,6 +68,9 @@ class Dialogue:
     max_tokens_per_letter: float | None = None
     """A tagger is not asked about documents whose letters take more tokens (`prox.spelling`): they are in a language it
     was not taught. `adaptation export` fills it in from the training pages."""
+    min_shown_share: float | None = None
+    """Nor about documents of whose characters `max_line_characters` shows a smaller share, as of an article that is one
+    long line. Filled in likewise."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True
@@ -90,6 +93,10 @@ class Dialogue:
         if self.max_tokens_per_letter is not None and self.max_tokens_per_letter <= 0:
             found.append(
                 f"dialogue.max_tokens_per_letter is {self.max_tokens_per_letter}: it must be above 0, or unset"
+            )
+        if self.min_shown_share is not None and not 0 <= self.min_shown_share <= 1:
+            found.append(
+                f"dialogue.min_shown_share is {self.min_shown_share}: it must lie between 0 and 1, or be unset"
             )
         if not 0 < self.remove_threshold < 1:
             found.append(f"dialogue.remove_threshold is {self.remove_threshold}: it must lie between 0 and 1")

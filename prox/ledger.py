@@ -32,7 +32,7 @@ _CHUNK = pa.struct(
         ("first_line", pa.int64()),
         ("num_lines", pa.int64()),
         ("skipped", pa.bool_()),  # no refiner saw it
-        ("skip_reason", pa.string()),  # longer_than_window | language_not_taught
+        ("skip_reason", pa.string()),  # longer_than_window | language_not_taught | mostly_not_shown
         ("failure", pa.string()),  # why the refiner gave no answer
         ("program", pa.string()),  # as generated
         ("finish_reason", pa.string()),  # stop | length | loop

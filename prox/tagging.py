@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from prox.chunking import LANGUAGE_NOT_TAUGHT, LONGER_THAN_WINDOW, Chunk, Counter, pack_lines
+from prox.chunking import LANGUAGE_NOT_TAUGHT, LONGER_THAN_WINDOW, MOSTLY_NOT_SHOWN, Chunk, Counter, pack_lines
 from prox.errors import UserError
 from prox.operations import KeepChunk, Style, remove_numbers, render_program
 from prox.spelling import Spelling, speller_of
@@ -80,6 +80,11 @@ def are_probabilities(value: Any, num_lines: int) -> bool:
     return all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
 
 
+def shown_share(lines: Sequence[str], shown: Sequence[str]) -> float:
+    """How much of a page's characters is shown; 1 of an empty one."""
+    return sum(map(len, shown)) / max(1, sum(map(len, lines))) if any(lines) else 1.0
+
+
 def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> list[list[int]]:
     """The ids of each line with its line break, by itself."""
     return [encoding.ids for encoding in encode_batch(tokenizer, [line + "\n" for line in lines])]
@@ -139,26 +144,28 @@ class LinePromptRenderer:
         for lines, short in zip(documents, shown, strict=True):
             ids = [ids_of[line] for line in short]
             chunks = pack_lines(lines, [len(of_line) + 1 for of_line in ids], window)
-            is_foreign = self.is_foreign(short, ids)
-            found.append([self._asked(chunk, short, ids, is_foreign) for chunk in chunks])
+            refusal = self.refusal_of_page(lines, short, ids)
+            found.append([self._asked(chunk, short, ids, refusal) for chunk in chunks])
         return found
 
     def _asked(
-        self, chunk: Chunk, shown: Sequence[str], lines: Sequence[list[int]], is_foreign: bool
+        self, chunk: Chunk, shown: Sequence[str], lines: Sequence[list[int]], of_page: str | None
     ) -> tuple[Chunk, LinePrompt | None]:
         """A chunk of a document (its lines as they are shown, and their ids) with its prompt, or ``skipped``."""
         if chunk.skipped:
             return chunk, None
         span = slice(chunk.first_line, chunk.end_line)
-        reason = LANGUAGE_NOT_TAUGHT if is_foreign else self._refusal(shown[span], lines[span])
+        reason = of_page or self._refusal(shown[span], lines[span])
         if reason:
             return replace(chunk, skipped=True, skip_reason=reason), None
         return chunk, self._make(lines[span])
 
-    def is_foreign(self, shown: Sequence[str], lines: Sequence[list[int]]) -> bool:
-        """Whether a page is in a language that was not taught: its lines as they are shown, and their ids."""
-        limit = self.dialogue.max_tokens_per_letter
-        return limit is not None and self.spelling(shown, lines).is_foreign(limit)
+    def refusal_of_page(self, lines: Sequence[str], shown: Sequence[str], ids: Sequence[list[int]]) -> str | None:
+        """Why nothing of a page is asked about, if so: its lines, whole and as they are shown, and the latter's ids."""
+        most, least = self.dialogue.max_tokens_per_letter, self.dialogue.min_shown_share
+        if most is not None and self.spelling(shown, ids).is_foreign(most):
+            return LANGUAGE_NOT_TAUGHT
+        return MOSTLY_NOT_SHOWN if least is not None and shown_share(lines, shown) < least else None
 
     def spelling(self, shown: Sequence[str], lines: Sequence[list[int]]) -> Spelling:
         """How lines, with their ids, are spelled."""

@@ -23,7 +23,8 @@
 #   -- more                    further options of every `adaptation train`, as `--num_epochs 1`; with a teacher there are two
 #                              of the chunk refiner
 #
-# A rerun skips what is finished; an interrupted run goes on where it stopped.
+# A rerun skips what is finished; an interrupted run goes on where it stopped. SCALE=labels_pico in front takes a few steps of
+# everything, to see it work.
 set -euo pipefail
 # shellcheck source=scripts/lib/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/steps.sh"
@@ -55,6 +56,8 @@ case $TEACHER in
     trees)
         [ "$KIND" = tagger ] || fail "--teacher trees judges lines, and --kind is $KIND: leave it out"
         [ -z "$CLEAN_COLUMN" ] || fail "--teacher trees learns from labelled lines: leave --clean_column out"
+        [[ $TEACHER_WEIGHT =~ ^(|0?\.[0-9]+|[01]|[01]\.0*)$ ]] ||
+            fail "--teacher_weight is '$TEACHER_WEIGHT': a number from 0 to 1"
         ;;
     *) fail "--teacher is '$TEACHER': none or trees" ;;
 esac

@@ -32,6 +32,10 @@ read_options "input output format document_refiner chunk_refiner text_column eng
 executor workers" "" "$@"
 set -- "${MORE[@]}"
 case $ENGINE in local | vllm | server) ;; *) fail "--engine is '$ENGINE': local, vllm or server" ;; esac
+case $FORMAT in
+    auto | parquet | jsonl | warc | text) ;;
+    *) fail "--format is '$FORMAT': auto, parquet, jsonl, warc or text" ;;
+esac
 case $EXECUTOR in local | ray | slurm) ;; *) fail "--executor is '$EXECUTOR': local, ray or slurm" ;; esac
 case $WORKERS in '' | *[!0-9]* | 0) fail "--workers is '$WORKERS': a number from 1 on" ;; esac
 if [ "$ENGINE" != local ] && grep -qs '"kind": "tagger"' "$CHUNK_REFINER/dialogue.json"; then
@@ -91,4 +95,6 @@ step refinement "$CHUNK" --documents "$LEFT" --refiner.checkpoint "$CHUNK_REFINE
 step refinement stats --tokenizer "$CHUNK_REFINER" --workers "$WORKERS" --output "$RUN/stats" \
     "${ARMS[@]}" "--arms.$REFINED" "$RUN/chunk"
 printf 'card, counts, lengths and cost: %s\n' "$RUN/stats"
+LEFT_OUT=$(sed -n 's/^ *"left_out": \([1-9][0-9]*\),*$/\1/p' "$RUN/ingest/_SUCCESS" 2>/dev/null || true)
+[ -z "$LEFT_OUT" ] || printf '%s records could not be read and were left out; why: %s\n' "$LEFT_OUT" "$RUN/ingest/dropped"
 finish_recipe "refined corpus" "$RUN/chunk/documents"

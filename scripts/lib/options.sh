@@ -40,5 +40,9 @@ require_paths() {
 resolve_paths() {
     case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
     RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
-    case $RUN/ in "$INPUT"/*) fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;; esac
+    [ ! -f "$RUN" ] || fail "--output $RUN is a file: name a folder"
+    case $RUN/ in
+        "$INPUT"/* | "$(realpath -m "$INPUT")"/*)
+            fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;;
+    esac
 }

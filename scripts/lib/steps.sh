@@ -149,7 +149,9 @@ start_recipe() {
     mkdir -p "$RUN"
     exec 8>"$RUN/.lock"
     flock -n 8 || { echo "waiting for another recipe in $RUN, or for the last step of one that was killed"; flock 8; }
-    printf '%s at scale %s, corpus %s, in %s\n' "$1" "$SCALE" "$(basename "$CORPUS" .yaml)" "$RUN"
+    local scale=" at scale $SCALE"
+    if [ "$1" = refine ]; then scale=""; fi  # one's own files, as many as there are
+    printf '%s%s, corpus %s, in %s\n' "$1" "$scale" "$(basename "$CORPUS" .yaml)" "$RUN"
 }
 
 finish_recipe() {

@@ -62,7 +62,10 @@ def test_a_tagger_is_trained_chosen_and_used(
     assert 0.3 < dialogue.max_tokens_per_letter < 0.6
     assert dialogue.max_new_tokens is None
     assert threshold == best["dialogue"]["remove_threshold"]
-    assert "probability of removing a line" in (refiner / "README.md").read_text()
+    card = (refiner / "README.md").read_text()
+    assert "probability of removing a line" in card
+    assert f"letters take more than {dialogue.max_tokens_per_letter:g} tokens each are left" in card
+    assert dialogue.min_shown_share is None  # every line is shown as it is
 
     # As refinement, it leaves pages alone whose letters take more tokens than it was taught.
     strict = shutil.copytree(refiner, tmp_path / "strict")

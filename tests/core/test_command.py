@@ -68,6 +68,18 @@ def run(tmp_path: Path):
     return call
 
 
+def test_the_record_of_a_step_is_no_config(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run() == 0
+    record = tmp_path / "out/config.yaml"
+    for option in ([f"--config={record}"], ["--config", str(record)]):
+        assert run(*option) == 2
+        assert f"--config {record} is the record of a step" in capsys.readouterr().err
+    own = tmp_path / "config.yaml"
+    own.write_text("seed: 3\n")
+    assert run("--config", str(own)) == 0
+    assert CALLS[-1].seed == 3
+
+
 def test_later_configs_and_the_command_line_win(run, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("seed: 1\npart:\n  size: 2\n")
     (tmp_path / "b.yaml").write_text("seed: 2\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from prox import artifact
 from prox.corpus import CorpusConfig
 from tests.core.conftest import Rehearsal
 from tests.core.test_configs import CONFIGS, parse_files, verbs_of
@@ -60,6 +61,35 @@ def test_refine_with_the_refiner_that_ships(rehearsal: Rehearsal) -> None:
     assert [name for name, _ in steps] == ["ingest", "chunk", "stats"]
     assert "--refiner.checkpoint " + str(rehearsal.folder / "refiners/web-lines") in steps[1][1]
     assert f"--arms.prox-c {rehearsal.folder / 'b/chunk'}" in steps[2][1]
+    assert "left out" not in done.stdout
+
+
+def test_refine_ends_with_how_much_could_not_be_read(rehearsal: Rehearsal) -> None:
+    (rehearsal.folder / "b/ingest").mkdir(parents=True)
+    artifact.commit(rehearsal.folder / "b/ingest", "", {"documents": 2, "left_out": 5})
+    done = rehearsal.run("scripts/run_refine.sh --input a --output b")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-3:]
+    assert last[0] == f"5 records could not be read and were left out; why: {rehearsal.folder}/b/ingest/dropped"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--input pages --output b --format jsn", "--format is 'jsn': auto, parquet, jsonl, warc or text"),
+        ("--input pages --output pages/b", "lies inside --input"),
+        ("--input link --output pages/b", "lies inside --input"),
+        ("--input pages/a.jsonl --output pages/a.jsonl", "a.jsonl is a file: name a folder"),
+    ],
+)
+def test_refine_where_it_would_read_its_own_results(rehearsal: Rehearsal, options: str, message: str) -> None:
+    (rehearsal.folder / "pages").mkdir()
+    (rehearsal.folder / "pages/a.jsonl").write_text("{}\n")
+    (rehearsal.folder / "link").symlink_to("pages")
+    done = rehearsal.run(f"scripts/run_refine.sh {options}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not rehearsal.commands()
 
 
 @pytest.mark.parametrize(

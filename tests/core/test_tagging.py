@@ -101,6 +101,8 @@ def test_settings_of_writing_are_no_tagger_s() -> None:
     assert not TAGGER.problems()
     faulty = dataclasses.replace(TAGGER, style="compact", remove_threshold=1.0)
     assert [problem.split(" is ")[0] for problem in faulty.problems()] == ["dialogue.remove_threshold", "dialogue.kind"]
+    (problem,) = dataclasses.replace(TAGGER, min_shown_share=1.5).problems()
+    assert "dialogue.min_shown_share is 1.5" in problem
 
 
 def test_languages_that_were_not_taught_are_kept_and_flagged(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
@@ -129,6 +131,18 @@ def test_a_cousin_language_is_known_by_the_whole_page(tiny_tokenizer: PreTrained
     assert {chunk.skip_reason for chunk, _ in long} == {"language_not_taught"}
     assert not short[0][0].skipped
     assert renderer.chunk(Chunk(0, other)) is not None
+
+
+def test_a_page_that_is_hardly_shown_is_left_alone(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    """An article that came as one line: a refiner that reads its first words only would take it for a title."""
+    sentence = "Rivers are fed by rain and by melting snow. "
+    pages = [sentence * 50, "\n".join([sentence] * 50), "", "\n\n"]
+    renderer = render(tiny_tokenizer, max_line_characters=60, min_shown_share=0.1)
+    flat, lines, *empty = renderer.chunks(pages, 400)
+    assert [(chunk.skip_reason, chunk.text, prompt) for chunk, prompt in flat] == [("mostly_not_shown", pages[0], None)]
+    assert not any(chunk.skipped for chunk, _ in [*lines, *(one for page in empty for one in page)])
+    other = render(tiny_tokenizer, max_line_characters=60).chunks(pages, 400)
+    assert not any(chunk.skipped for page in other for chunk, _ in page)
 
 
 def test_a_chunk_that_is_too_long_is_called_so(tiny_tokenizer: PreTrainedTokenizerBase) -> None:

@@ -68,6 +68,7 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
     pages = {
         "long": "\n".join(f"{SENTENCE} It is {number} km long." for number in range(3_000)),
         "one line": " ".join([SENTENCE] * 2_000),
+        "flat": " ".join(f"{SENTENCE} It is {number} km long." for number in range(20)),
         "japanese": "水は低きに流れる。川は山から海へと流れていく。\n" * 40 + "ホーム",
         "russian": "Реки питаются дождями и талым снегом, и многие из них впадают в море.\n" * 40 + "Войти",
         **{name: f"{text}\n" * 6 + MENU_OF_A_PAGE for name, text in OTHER_LANGUAGES.items()},
@@ -80,7 +81,8 @@ def test_unusual_pages_lose_nothing_they_should_not(refiner: Path, tmp_path: Pat
     for name in ("japanese", "russian", *OTHER_LANGUAGES, *(f"short {name}" for name in OTHER_LANGUAGES)):
         assert texts[name] == pages[name], name
         assert all(chunk["reason"] == "language_not_taught" for chunk in rows[name]["chunks"])
+    for name in ("flat", "one line"):
+        assert texts[name] == pages[name]
+        assert [chunk["reason"] for chunk in rows[name]["chunks"]] == ["mostly_not_shown"]
     assert not any(chunk["skipped"] for chunk in rows["numbers"]["chunks"])
     assert len(texts["long"].split("\n")) > 2_900
-    assert texts["one line"] == pages["one line"]
-    assert len(rows["one line"]["chunks"]) == 1
