@@ -13,7 +13,7 @@ checkpoint's, for speed only: a model is not made for positions it was not train
 otherwise are listed.
 
 kinds: chunks to programs, from text on, by a tagger and a generative refiner, best of the same base, each asked as it
-was taught, on the local engine. Tokens are those of the prompts. The last column is the tagger's share of what the
+was taught, on the local engine. Tokens/s are those of the prompts. The last column is the tagger's share of what the
 machine's matrix products reach: FLOPs of its forward passes (2 for each weight but the embeddings and token, and those
 of attention) against those of one large product in the same number format.
 
@@ -29,6 +29,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,15 @@ def engines(options: argparse.Namespace, pages: list[str]) -> None:
         print(f"| {kind} | {rates[0]} | {rates[1]} | {times['local'] / times[kind]:.2f} | {same} | {widest} |")
 
 
-def refine(engine: LocalEngine, dialogue: Dialogue, pages: list[str]) -> list[int]:
-    """Asks about every chunk of the pages; the lengths of the prompts."""
+def refine(engine: LocalEngine, dialogue: Dialogue, pages: list[str]) -> list[tuple[int, int]]:
+    """Asks about every chunk of the pages; the tokens of each prompt and of its answer."""
     room = dialogue.answer_room(min(CHUNK_ANSWER, engine.max_context // 4))
     longest = dialogue.prompt_room(engine.max_context - room)
     renderer = chunk_renderer(dialogue, engine.tokenizer, longest)
     chunks = renderer.chunks(pages, longest - renderer.frame_tokens)
     asked = [(chunk, prompt) for of_page in chunks for chunk, prompt in of_page if prompt and not prompt.cut]
-    for answer in chunk_refiner(engine, dialogue, room).ask(asked):
-        answered(answer)
-    return [len(prompt.ids) for _, prompt in asked]
+    answers = chunk_refiner(engine, dialogue, room).ask(asked)
+    return [(len(prompt.ids), answered(answer).num_tokens) for (_, prompt), answer in zip(asked, answers, strict=True)]
 
 
 def matrix_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2_048) -> float:
@@ -158,7 +158,7 @@ def matrix_ceiling(dtype: torch.dtype, device: torch.device, size: int = 2_048) 
     return 2 * size**3 / min(product() for _ in range(10))
 
 
-def forward_flops(engine: LocalEngine, lengths: list[int]) -> float:
+def forward_flops(engine: LocalEngine, lengths: Sequence[int]) -> float:
     """FLOPs of one forward pass over prompts of these lengths, without logits."""
     config = engine.model.config
     weights = engine.model.num_parameters(exclude_embeddings=True)
@@ -182,14 +182,16 @@ def kinds(options: argparse.Namespace, pages: list[str]) -> None:
     }
     times, made = seconds(ways, options.repeats)
     print(f"{len(pages)} documents, {options.dtype}, {torch.get_num_threads()} threads\n")
-    names_of_columns = ["refiner", "number format", "parameters", "chunks", "tokens read", "documents/s", "tokens/s"]
-    names_of_columns += ["ratio of speeds", "of the ceiling"]
+    names_of_columns = ["refiner", "number format", "parameters", "chunks", "tokens read", "tokens written"]
+    names_of_columns += ["documents/s", "tokens/s", "ratio of speeds", "of the ceiling"]
     print(f"| {' | '.join(names_of_columns)} |\n|{'---|' * len(names_of_columns)}")
     for kind, engine in loaded.items():
-        flops = forward_flops(engine, made[kind]) / times[kind]
+        read, written = zip(*made[kind], strict=True)
+        flops = forward_flops(engine, read) / times[kind]
         share = flops / matrix_ceiling(engine.model.dtype, engine.device) if kind == "tagger" else None
-        cells = [engine.dtype, f"{engine.model.num_parameters():,}", f"{len(made[kind]):,}", f"{sum(made[kind]):,}"]
-        cells += [f"{len(pages) / times[kind]:,.1f}", f"{sum(made[kind]) / times[kind]:,.0f}"]
+        counts = [engine.model.num_parameters(), len(read), sum(read), sum(written)]
+        cells = [engine.dtype, *(f"{count:,}" for count in counts)]
+        cells += [f"{len(pages) / times[kind]:,.1f}", f"{sum(read) / times[kind]:,.0f}"]
         cells += [f"{times['generative'] / times[kind]:.2f}", "-" if share is None else f"{share:.0%}"]
         print(f"| {kind} | {' | '.join(cells)} |")
 
