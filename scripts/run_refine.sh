@@ -56,7 +56,11 @@ case $CHUNK_REFINER in gair-prox/*) CHUNK=chunk:published ;; esac
 
 resolve_paths
 for refiner in DOCUMENT_REFINER CHUNK_REFINER; do
-    if [ -n "${!refiner}" ] && [ -e "${!refiner}" ]; then declare "$refiner=$(realpath "${!refiner}")"; fi
+    if [ -n "${!refiner}" ] && [ -e "${!refiner}" ]; then
+        declare "$refiner=$(realpath "${!refiner}")"
+    elif [[ ${!refiner} != "$ROOT"/* && (${!refiner} == [./~]* || ${!refiner} == */*/*) ]]; then  # a name on the hub has one slash
+        fail "--${refiner,,} ${!refiner} does not exist"
+    fi
 done
 start_recipe refine
 

@@ -80,9 +80,14 @@ def test_refine_ends_with_how_much_could_not_be_read(rehearsal: Rehearsal) -> No
         ("--input pages --output pages/b", "lies inside --input"),
         ("--input link --output pages/b", "lies inside --input"),
         ("--input pages/a.jsonl --output pages/a.jsonl", "a.jsonl is a file: name a folder"),
+        (
+            "--input pages --output b --chunk_refiner runs/web/refiner",
+            "--chunk_refiner runs/web/refiner does not exist",
+        ),
+        ("--input pages --output b --document_refiner ./refiner", "--document_refiner ./refiner does not exist"),
     ],
 )
-def test_refine_where_it_would_read_its_own_results(rehearsal: Rehearsal, options: str, message: str) -> None:
+def test_refine_with_paths_that_can_t_be(rehearsal: Rehearsal, options: str, message: str) -> None:
     (rehearsal.folder / "pages").mkdir()
     (rehearsal.folder / "pages/a.jsonl").write_text("{}\n")
     (rehearsal.folder / "link").symlink_to("pages")
