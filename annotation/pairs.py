@@ -30,7 +30,7 @@ class Cleaner:
         self.config = config
         self.edits = card.EditCounts()
         self.counts: Counter[str] = Counter()
-        self.unlabelled_counts: Counter[str] = Counter()
+        self.unlabelled_too_few_words = 0
         """Of pages that only a teacher has judged."""
         self._extra = self._missing = 0.0
         self._count = chunks.line_counter(config.tokenizer, config.kind)
@@ -54,9 +54,9 @@ class Cleaner:
             )
             self.counts["with_teacher"] += bool(cleaning.teacher)
         is_labelled = not (has_teacher and self.lacks_labels(document))
-        counts = self.counts if is_labelled else self.unlabelled_counts
         if cleaning.clean_words < config.min_clean_words:
-            counts["too_few_words"] += 1
+            self.counts["too_few_words"] += is_labelled
+            self.unlabelled_too_few_words += not is_labelled
             return tables.DROP_DOC, []
         numbered = config.kind == "generative"
         parts = split_into_chunks(document.text, config.window, self._count, config.max_line_characters, numbered)
@@ -64,10 +64,10 @@ class Cleaner:
         if is_labelled:
             self._add(document.text, cleaning)
         drawn = chunks.draw_of_document(document.id, parts, config.max_chunks_per_document, config.seed)
-        skipped = sum(chunk.skipped for chunk in parts)
-        counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
         rows = [_chunk_row(document.id, chunk, programs[chunk], cleaning) for chunk in drawn.values()]
         if is_labelled:
+            skipped = sum(chunk.skipped for chunk in parts)
+            self.counts.update(skipped=skipped, not_drawn=len(parts) - skipped - len(drawn))
             for row in rows:
                 self.edits.add(row)
         return tables.KEEP_DOC, rows
@@ -245,7 +245,10 @@ def pairs(config: PairsConfig) -> dict[str, Any]:
 
 
 def _nothing_kept(config: PairsConfig, reader: Reader) -> str:
-    reasons = reader.aside | {"fewer words than min_clean_words": reader.cleaner.counts["too_few_words"]}
+    reasons = reader.aside | {
+        "fewer words than min_clean_words": reader.cleaner.counts["too_few_words"],
+        "without labels": len(reader.unlabelled) + reader.unlabelled_aside,
+    }
     counts = ", ".join(f"{name} {count}" for name, count in sorted(reasons.items()) if count)
     column = config.clean_column or config.noise_lines_column
     return (
@@ -259,9 +262,10 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
     sides = sets.assign_sides(config, reader.pages)
     num_without_side = len(reader.pages) - len(sides)
     held_out = {page.domain for page in reader.pages if sides.get(page.id) == "valid" and page.domain}
-    taught = [page for page in reader.unlabelled if config.split_by == "document" or page.domain not in held_out]
+    kept = [page for page in reader.unlabelled if page.program == tables.KEEP_DOC]
+    taught = [page for page in kept if config.split_by == "document" or page.domain not in held_out]
     sides |= {page.id: "train" for page in taught}
-    num_held_out = len(reader.unlabelled) - len(taught)
+    num_held_out = len(kept) - len(taught)
     members = sets.draw_sets(config, reader.pages, sides, reader.chunks)
     domains = {page.id: page.domain for page in [*reader.pages, *reader.unlabelled]}
     rows = {task: tables.iterate_rows(path) for task, path in reader.paths.items()}
@@ -287,16 +291,16 @@ def _make_sets(config: PairsConfig, reader: Reader) -> tuple[sets.Members, dict[
 
 
 def _unlabelled_facts(config: PairsConfig, reader: Reader, members: sets.Members, num_held_out: int) -> dict[str, Any]:
-    """The card's lines about pages that only a teacher has judged, which are in no other count but what was read."""
+    """The card's lines about pages that only a teacher has judged, which are in no count of labels, chunks or edits."""
     if not config.teacher_column:
         return {}
-    counts, aside = reader.cleaner.unlabelled_counts, reader.unlabelled_aside
+    aside = reader.unlabelled_aside
     taught = {key[0] for key in members["chunk_train"]} & {page.id for page in reader.unlabelled}
     return {
         "taught_by_the_teacher_alone": len(taught),
         "without_labels": len(reader.unlabelled) + aside,
         "without_labels_and_set_aside": aside,
-        "without_labels_and_dropped_for_fewer_words": counts["too_few_words"],
+        "without_labels_and_dropped_for_fewer_words": reader.cleaner.unlabelled_too_few_words,
         "without_labels_and_left_out_with_a_domain_of_the_valid_side": num_held_out,
     }
 

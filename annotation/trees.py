@@ -7,6 +7,7 @@ for any page.
 The labelled pages are the first unit, each unit of pages without labels is one more. A rerun keeps the finished ones.
 """
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -61,8 +62,6 @@ def trees(config: TreesConfig) -> dict[str, Any]:
             f"trees need {FOLDS} or more, with noise and content among their lines"
         )
     sites = [sets.domain_of(page.document.metadata.get(config.url_column)) or page.document.id for page in pages]
-    if any(config.teacher_column in page.document.metadata for page in pages):
-        log.warning("annotation trees: what the documents have under %r is replaced", config.teacher_column)
     model = LineTrees(pages, config.seed, sites)
     first = config.output / units.DOCUMENTS / units.unit_name(0)
     if not first.is_file():
@@ -113,6 +112,13 @@ def _read(config: TreesConfig, aside: Counter[str], rows: tables.RowWriter) -> I
         yield LabelledDocument(document, *labels)
 
 
+@functools.cache
+def _warn_once(column: str) -> None:
+    log.warning("annotation trees: what the documents have under %r is replaced", column)
+
+
 def _row(document: Document, probabilities: np.ndarray, column: str) -> dict[str, str]:
+    if column in document.metadata:
+        _warn_once(column)
     document.metadata[column] = np.round(probabilities.astype(float), DECIMALS).tolist()
     return units.document_row(document)

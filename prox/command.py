@@ -165,7 +165,10 @@ def record_among(arguments: Sequence[str]) -> str | None:
         path = Path(own or value)
         if option != "--config" or path.name != artifact.SNAPSHOT or not path.is_file():
             continue
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue  # the parser says what is wrong with it
         if isinstance(content, dict) and {"fingerprint", "config"} <= content.keys():
             return (
                 f"--config {path} is the record of a step, which also says what ran and when: copy what is under its "

@@ -69,8 +69,8 @@ class Dialogue:
     """A tagger is not asked about documents whose letters take more tokens (`prox.spelling`): they are in a language it
     was not taught. `adaptation export` fills it in from the training pages."""
     min_shown_share: float | None = None
-    """Nor about documents of whose characters `max_line_characters` shows a smaller share, as of an article that is one
-    long line. Filled in likewise."""
+    """Nor about documents of a few lines of whose characters `max_line_characters` shows a smaller share, as of an
+    article that is one long line. Filled in likewise; a page's examples stand for the page."""
     extra_bos: bool = False
     """Put a second BOS token in front, as the authors' chunk script does when it hands vLLM a string."""
     bos: bool = True

@@ -15,7 +15,7 @@
 #                              (default: tagger; docs/refiners.md says when to prefer which)
 #   --teacher none|trees       of a tagger: boosted trees made of the same labels judge every line of the training pages, too,
 #                              and the tagger is taught once more by both (default: none; docs/refiners.md)
-#   --teacher_weight SHARE     how much the teacher counts beside labels, 0 to 1 (default: the scale's, 0.5)
+#   --teacher_weight SHARE     how much the teacher counts beside labels, up to 1 (default: the scale's, 0.5)
 #   --unlabelled PATH          raw pages like the training pages, for that teacher to judge (default: none)
 #   --noise_lines_column NAME  column of the lines to remove, 0-based numbers (default: noise_lines)
 #   --ambiguous_lines_column NAME  column of the lines that the labels leave open (default: none)
@@ -57,7 +57,8 @@ case $TEACHER in
         [ "$KIND" = tagger ] || fail "--teacher trees judges lines, and --kind is $KIND: leave it out"
         [ -z "$CLEAN_COLUMN" ] || fail "--teacher trees learns from labelled lines: leave --clean_column out"
         [[ $TEACHER_WEIGHT =~ ^(|0?\.[0-9]+|[01]|[01]\.0*)$ ]] ||
-            fail "--teacher_weight is '$TEACHER_WEIGHT': a number from 0 to 1"
+            fail "--teacher_weight is '$TEACHER_WEIGHT': a number above 0, up to 1"
+        [[ ! $TEACHER_WEIGHT =~ ^0*\.?0+$ ]] || fail "--teacher_weight is 0, and a teacher is made: leave --teacher out"
         ;;
     *) fail "--teacher is '$TEACHER': none or trees" ;;
 esac

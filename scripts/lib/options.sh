@@ -41,8 +41,10 @@ resolve_paths() {
     case $INPUT in *://*) ;; *) INPUT=$(realpath -ms "$INPUT") ;; esac
     RUN=$(realpath -m "$OUTPUT") CORPUS=$INPUT
     [ ! -f "$RUN" ] || fail "--output $RUN is a file: name a folder"
+    local place=${INPUT#file://}
+    place=${place%%/\*\**}  # of a pattern over all folders, where it begins
     case $RUN/ in
-        "$INPUT"/* | "$(realpath -m "$INPUT")"/*)
+        "$INPUT"/* | "$(realpath -m "$place")"/*)
             fail "--output $RUN lies inside --input $INPUT: a rerun would read its own results" ;;
     esac
 }

@@ -20,8 +20,8 @@ fi
 # (configs/STAGE/VERB.yaml), then the variant's, then the same two of the scale; a file that does not exist is left out.
 # A variant may build on another: `tagger:taught` has the configs of `tagger`, then those of `tagger_taught`.
 configs() {
-    local stage=$1 names=("$2") files=() scales=("$SCALE") scale name part
-    for part in ${3//:/ }; do names+=("${names[-1]}_$part"); done
+    local stage=$1 names=("$2") variant=${3:-} files=() scales=("$SCALE") scale name part
+    for part in ${variant//:/ }; do names+=("${names[-1]}_$part"); done
     for name in "${names[@]}"; do files+=("$ROOT/configs/$stage/$name.yaml"); done
     # A scale may build on another: configs/scales/pico only says where it differs from nano, labels_pico where it
     # differs from labels. Paper is what configs/<stage>/ says already.

@@ -75,6 +75,9 @@ def test_the_record_of_a_step_is_no_config(run, tmp_path: Path, capsys: pytest.C
         assert run(*option) == 2
         assert f"--config {record} is the record of a step" in capsys.readouterr().err
     own = tmp_path / "config.yaml"
+    own.write_text("seed: [\n")
+    with pytest.raises(SystemExit):  # as of any other file
+        run("--config", str(own))
     own.write_text("seed: 3\n")
     assert run("--config", str(own)) == 0
     assert CALLS[-1].seed == 3

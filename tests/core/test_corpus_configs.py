@@ -79,6 +79,7 @@ def test_refine_ends_with_how_much_could_not_be_read(rehearsal: Rehearsal) -> No
         ("--input pages --output b --format jsn", "--format is 'jsn': auto, parquet, jsonl, warc or text"),
         ("--input pages --output pages/b", "lies inside --input"),
         ("--input link --output pages/b", "lies inside --input"),
+        ("--input 'pages/**/*.jsonl' --output pages/b", "lies inside --input"),
         ("--input pages/a.jsonl --output pages/a.jsonl", "a.jsonl is a file: name a folder"),
         (
             "--input pages --output b --chunk_refiner runs/web/refiner",

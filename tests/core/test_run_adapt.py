@@ -280,7 +280,8 @@ def test_without_test_pages_nothing_is_tested(labelled: Rehearsal) -> None:
         ("--teacher forest", "--teacher is 'forest': none or trees"),
         ("--unlabelled pages/more/a.jsonl", "--unlabelled is given, and no teacher"),
         ("--teacher_weight 0.3", "--teacher_weight is given, and no teacher"),
-        ("--teacher trees --teacher_weight 2", "--teacher_weight is '2': a number from 0 to 1"),
+        ("--teacher trees --teacher_weight 2", "--teacher_weight is '2': a number above 0, up to 1"),
+        ("--teacher trees --teacher_weight 0.0", "--teacher_weight is 0, and a teacher is made"),
         (
             "--teacher trees --unlabelled pages/valid.jsonl",
             "valid.jsonl is named under --unlabelled, and to score with",

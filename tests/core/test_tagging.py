@@ -136,7 +136,7 @@ def test_a_cousin_language_is_known_by_the_whole_page(tiny_tokenizer: PreTrained
 def test_a_page_that_is_hardly_shown_is_left_alone(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
     """An article that came as one line: a refiner that reads its first words only would take it for a title."""
     sentence = "Rivers are fed by rain and by melting snow. "
-    pages = [sentence * 50, "\n".join([sentence] * 50), "", "\n\n"]
+    pages = [sentence * 50, "\n".join([sentence] * 50), "\n".join([*["Home"] * 10, sentence * 50]), "", "\n\n"]
     renderer = render(tiny_tokenizer, max_line_characters=60, min_shown_share=0.1)
     flat, lines, *empty = renderer.chunks(pages, 400)
     assert [(chunk.skip_reason, chunk.text, prompt) for chunk, prompt in flat] == [("mostly_not_shown", pages[0], None)]
