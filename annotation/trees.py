@@ -7,7 +7,6 @@ for any page.
 The labelled pages are the first unit, each unit of pages without labels is one more. A rerun keeps the finished ones.
 """
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -24,9 +23,8 @@ from annotation.line_trees import FOLDS, LineTrees
 from annotation.set_configs import TreesConfig
 from prox import units
 from prox.errors import UserError
+from prox.logs import log_once
 from prox.progress import Progress
-
-log = logging.getLogger("prox")
 
 DECIMALS = 4
 
@@ -112,13 +110,8 @@ def _read(config: TreesConfig, aside: Counter[str], rows: tables.RowWriter) -> I
         yield LabelledDocument(document, *labels)
 
 
-@functools.cache
-def _warn_once(column: str) -> None:
-    log.warning("annotation trees: what the documents have under %r is replaced", column)
-
-
 def _row(document: Document, probabilities: np.ndarray, column: str) -> dict[str, str]:
     if column in document.metadata:
-        _warn_once(column)
+        log_once(f"annotation trees: what the documents have under {column!r} is replaced", logging.WARNING)
     document.metadata[column] = np.round(probabilities.astype(float), DECIMALS).tolist()
     return units.document_row(document)

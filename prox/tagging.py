@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 FEW_LINES = 10
-"""Of 1,579 labelled pages one has fewer; texts that came without their line breaks have one, or a title and one."""
+"""Three of 1,579 labelled pages have fewer; texts that came without their line breaks have one, or a title and one."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def are_probabilities(value: Any, num_lines: int) -> bool:
 
 def shown_share(lines: Sequence[str], shown: Sequence[str]) -> float:
     """How much of a page's characters is shown; 1 of an empty one."""
-    return sum(map(len, shown)) / max(1, sum(map(len, lines))) if any(lines) else 1.0
+    total = sum(map(len, lines))
+    return sum(map(len, shown)) / total if total else 1.0
 
 
 def encode_lines(tokenizer: "PreTrainedTokenizerBase", lines: Sequence[str]) -> list[list[int]]:

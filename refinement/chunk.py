@@ -20,12 +20,13 @@ from prox.errors import UserError
 from prox.executor import Guards
 from prox.grammar import program_grammar
 from prox.isolation import isolated
+from prox.logs import log_once
 from prox.program import Style
 from prox.units import LEDGER, read_rows, unit_files
 from refinement.asking import answered, check_failed_share
 from refinement.configs import ChunkConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner, log_once, record_asking
+from refinement.refiner import Refiner, load_refiner, record_asking
 from refinement.tasks import run_units
 
 log = logging.getLogger("prox")

@@ -19,12 +19,13 @@ from prox.dialogue import Prompt, PromptRenderer
 from prox.engines import Completion, Failure
 from prox.grammar import program_grammar
 from prox.isolation import isolated
+from prox.logs import log_once
 from prox.program import DropDoc, KeepDoc, parse_program
 from prox.units import LEDGER, source_hash, unit_files
 from refinement.asking import answered, check_failed_share
 from refinement.configs import DocumentConfig
 from refinement.pipeline import UnitWriter
-from refinement.refiner import Refiner, load_refiner, log_once, record_asking
+from refinement.refiner import Refiner, load_refiner, record_asking
 from refinement.tasks import run_units
 
 LEDGER_SCHEMA = pa.schema(

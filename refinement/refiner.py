@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,12 @@ from prox.chunk_refiner import engine_for
 from prox.dialogue import FILE_NAME, Dialogue, load_dialogue, refuse_dialogue_on_hub
 from prox.engines import Engine, EngineConfig, load_engine
 from prox.errors import UserError
+from prox.logs import log_once
 from refinement.configs import RefinerStepConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-log = logging.getLogger("prox")
 
 ASKED = "asked.json"
 
@@ -100,9 +99,3 @@ def record_asking(output: Path, refiner: Refiner, limits: Mapping[str, int]) -> 
             f"{output} holds units that were asked with {'; '.join(changed)}: go on with the engine settings of before "
             "(engine.dtype, engine.max_context), or give another --output"
         )
-
-
-@functools.cache
-def log_once(message: str) -> None:
-    """Logs a message once a process, however many units it is true of."""
-    log.info(message)
